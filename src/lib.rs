@@ -1,0 +1,7 @@
+//! failcake: one binary that turns a message broker into a deploy bus.
+//!
+//! The map, from the wire inwards; `docs/architecture.md` says why it is so:
+//!
+//! | room | what it does |
+//! |---|---|
+
