@@ -4,4 +4,6 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [`name`] | checked names: how an outside word becomes a path or an argument |
 
+pub mod name;
