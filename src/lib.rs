@@ -5,5 +5,7 @@
 //! | room | what it does |
 //! |---|---|
 //! | [`name`] | checked names: how an outside word becomes a path or an argument |
+//! | [`stomp`] | the STOMP client, a machine without sockets |
 
 pub mod name;
+pub mod stomp;
