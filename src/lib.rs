@@ -6,6 +6,8 @@
 //! |---|---|
 //! | [`name`] | checked names: how an outside word becomes a path or an argument |
 //! | [`stomp`] | the STOMP client, a machine without sockets |
+//! | [`process`] | child processes with an end |
 
 pub mod name;
+pub mod process;
 pub mod stomp;

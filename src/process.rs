@@ -1,0 +1,525 @@
+//! Child processes: as another user, in a group of their own, with a time limit, bounded output and a sure end.
+//!
+//! A child's process group ends with the child: whatever it left behind in the group is killed. A daemon that is to
+//! outlive the script that starts it must leave the group (`setsid`, `start-stop-daemon`, the service manager).
+//!
+//! Killed here with KILL: the kernel kills the child too (`PR_SET_PDEATHSIG`), though not what the child had started.
+
+use std::ffi::CString;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Gid, Pid, Uid};
+
+/// How long the pipes may stay open after the child's end, held by what it left behind.
+const LINGER: Duration = Duration::from_millis(250);
+/// How long after KILL a child may take to be gone; longer only in an uninterruptible system call (a dead NFS server).
+const BURIAL: Duration = Duration::from_secs(10);
+/// The longest line given to a [`Run::lines`] in one piece, in octets.
+const LINE_MAX: usize = 8 * 1024;
+
+/// How long a child may take and how much of what it says is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From the start to TERM for its process group.
+    pub timeout: Duration,
+    /// From TERM to KILL.
+    pub grace: Duration,
+    /// Octets kept of stdout and of stderr each; the rest is read and dropped.
+    pub output: usize,
+}
+
+/// What became of a child.
+#[derive(Debug)]
+pub struct Outcome {
+    /// Its exit status.
+    pub status: ExitStatus,
+    /// At most [`Limits::output`] octets.
+    pub stdout: Vec<u8>,
+    /// At most [`Limits::output`] octets.
+    pub stderr: Vec<u8>,
+    /// It was ended because its time was up.
+    pub timed_out: bool,
+    /// It was ended because of [`Run::stop`].
+    pub stopped: bool,
+}
+
+/// Another user to run as.
+#[derive(Debug, Clone)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User id.
+    pub uid: Uid,
+    /// Primary group.
+    pub gid: Gid,
+    /// Supplementary groups, as initgroups would set them.
+    pub groups: Vec<Gid>,
+    /// HOME.
+    pub home: PathBuf,
+}
+
+/// Why a child could not be run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such user here.
+    #[error("there is no user {0:?} on this machine")]
+    NoUser(String),
+    /// Only root can become another user.
+    #[error("{user:?} is configured, but this runs as {me:?}: only root can become another user")]
+    NotRoot {
+        /// Who is configured.
+        user: String,
+        /// Who runs.
+        me: String,
+    },
+    /// The program can't be started.
+    #[error("can't run {program}: {source}")]
+    Spawn {
+        /// What was to run.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It was started, but lost from sight: a system call that should not fail did, or KILL had no effect.
+    #[error("lost {program}: {source}")]
+    Lost {
+        /// What ran.
+        program: String,
+        /// What went wrong.
+        source: io::Error,
+    },
+}
+
+impl User {
+    /// Looks up whom to become; `None` when that is who runs already, or when `name` is `None`.
+    ///
+    /// # Errors
+    /// [`Error::NoUser`], [`Error::NotRoot`].
+    pub fn find(name: Option<&str>) -> Result<Option<User>, Error> {
+        let Some(name) = name else { return Ok(None) };
+        let no_user = || Error::NoUser(name.to_owned());
+        let found = nix::unistd::User::from_name(name).ok().flatten().ok_or_else(no_user)?;
+        let me = nix::unistd::geteuid();
+        if found.uid == me {
+            return Ok(None);
+        }
+        if !me.is_root() {
+            let me = nix::unistd::User::from_uid(me).ok().flatten().map_or_else(|| me.to_string(), |user| user.name);
+            return Err(Error::NotRoot { user: name.to_owned(), me });
+        }
+        let c_name = CString::new(name).map_err(|_| no_user())?;
+        let groups = nix::unistd::getgrouplist(&c_name, found.gid).map_err(|_| no_user())?;
+        Ok(Some(User { name: found.name, uid: found.uid, gid: found.gid, groups, home: found.dir }))
+    }
+}
+
+impl User {
+    /// Makes this whole process that user's, for good. To be called while there is one thread. What it runs later is
+    /// still to be given this user, for `HOME` and its like.
+    ///
+    /// # Errors
+    /// Only root may.
+    pub fn switch(&self) -> io::Result<()> {
+        nix::unistd::setgroups(&self.groups)?;
+        nix::unistd::setgid(self.gid)?;
+        nix::unistd::setuid(self.uid)?;
+        Ok(())
+    }
+}
+
+/// A wish to stop that children and waits heed: set once, never unset. Clones are the same wish.
+///
+/// It is a pipe: readable for ever from the moment it is set, so any number of `poll`s can wait for it.
+#[derive(Debug, Clone)]
+pub struct Stop(Arc<(OwnedFd, OwnedFd)>);
+
+impl Stop {
+    /// A wish nobody has yet.
+    ///
+    /// # Errors
+    /// No file descriptors left.
+    pub fn new() -> io::Result<Stop> {
+        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        Ok(Stop(Arc::new((read, write))))
+    }
+
+    /// A wish that TERM, INT (Ctrl-C) and HUP express, from now to the end of this process.
+    ///
+    /// # Errors
+    /// No file descriptors left.
+    pub fn on_signals() -> io::Result<Stop> {
+        let stop = Stop::new()?;
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+            signal_hook::low_level::pipe::register(signal, stop.0.1.try_clone()?)?;
+        }
+        Ok(stop)
+    }
+
+    /// Sets it.
+    pub fn set(&self) {
+        // A full pipe (EAGAIN) says the same already.
+        let _ = nix::unistd::write(&self.0.1, b"!");
+    }
+
+    /// Is it set?
+    pub fn is_set(&self) -> bool {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits until it is set, at most `time`; says whether it is.
+    pub fn wait(&self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, poll_time(until)) {
+                Ok(0) if Instant::now() >= until => return false,
+                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
+                Ok(_) => return true,
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl AsFd for Stop {
+    /// Readable once it is set; not to be read from.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.0.as_fd()
+    }
+}
+
+/// Which of a child's outputs a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// Its stdout.
+    Out,
+    /// Its stderr.
+    Err,
+}
+
+/// Who gets a child's lines while it runs.
+pub type Lines<'a> = &'a mut dyn FnMut(Stream, &[u8]);
+
+/// One run of a child with all that can be said about it.
+pub struct Run<'a> {
+    /// Whom to become; see [`User::find`]. One that this process is already sets only the environment.
+    pub user: Option<&'a User>,
+    /// Its stdin; `None` is `/dev/null`.
+    pub input: Option<&'a [u8]>,
+    /// Its limits.
+    pub limits: Limits,
+    /// Ends it early, as a time-out would.
+    pub stop: Option<&'a Stop>,
+    /// Gets every line (without its line feed) as it comes, also those over [`Limits::output`]; lines over 8 KiB in pieces.
+    pub lines: Option<Lines<'a>>,
+}
+
+/// Starts a program that lives beside this one: in a process group of its own, so that a terminal's Ctrl-C is ours to
+/// answer, and killed by the kernel when the calling thread ends, however that happens.
+///
+/// # Errors
+/// As [`Command::spawn`].
+pub fn start(mut command: Command) -> io::Result<Child> {
+    prepare(&mut command, None);
+    command.spawn()
+}
+
+/// Runs `command` to its end: stdin is `input` or nothing, its own process group, killed with this process.
+///
+/// # Errors
+/// [`Error::Spawn`], [`Error::Lost`]. A child that ran and failed is an [`Outcome`].
+pub fn run(command: Command, user: Option<&User>, input: Option<&[u8]>, limits: Limits) -> Result<Outcome, Error> {
+    Run { user, input, limits, stop: None, lines: None }.run(command)
+}
+
+impl Run<'_> {
+    /// Runs `command` to its end. Its working directory, arguments and environment are the caller's; stdio, group and
+    /// user are set here.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run(mut self, mut command: Command) -> Result<Outcome, Error> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        prepare(&mut command, self.user);
+        let started = Instant::now();
+        let child = command.spawn().map_err(|source| Error::Spawn { program: program.clone(), source })?;
+        let mut child = Group(child);
+        let outcome = self.attend(&mut child.0, started);
+        drop(child);
+        outcome.map_err(|source| Error::Lost { program, source })
+    }
+
+    /// Moves the bytes and watches the clock until the child is gone and its group with it.
+    fn attend(&mut self, child: &mut Child, started: Instant) -> io::Result<Outcome> {
+        let group = Pid::from_raw(child.id().cast_signed());
+        let mut stdin = self.input.and_then(|input| child.stdin.take().map(|pipe| (pipe, input)));
+        let mut out = Output::new(child.stdout.take().map(OwnedFd::from), Stream::Out)?;
+        let mut err = Output::new(child.stderr.take().map(OwnedFd::from), Stream::Err)?;
+        if let Some((pipe, _)) = &stdin {
+            set_nonblocking(pipe.as_fd())?;
+        }
+        let pidfd = open_pidfd(group);
+        let mut next = Step::Term { at: started + self.limits.timeout };
+        let mut exited = false;
+        let (mut timed_out, mut stopped) = (false, false);
+        loop {
+            if exited && out.pipe.is_none() && err.pipe.is_none() {
+                break;
+            }
+            // Without a pidfd (Linux before 5.3, some sandboxes) the end is looked for 50 times a second.
+            let tick =
+                if exited || pidfd.is_some() { next.at() } else { next.at().min(after(Duration::from_millis(20))) };
+            let stop = self.stop.filter(|_| matches!(next, Step::Term { .. }) && !exited);
+            let mut fds = Vec::with_capacity(5);
+            fds.extend(pidfd.as_ref().filter(|_| !exited).map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+            fds.extend(stop.map(|stop| PollFd::new(stop.as_fd(), PollFlags::POLLIN)));
+            fds.extend(out.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+            fds.extend(err.pipe.as_ref().map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN)));
+            fds.extend(stdin.as_ref().map(|(pipe, _)| PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)));
+            match poll(&mut fds, poll_time(tick)) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            drop(fds);
+
+            out.read(self.limits.output, &mut self.lines)?;
+            err.read(self.limits.output, &mut self.lines)?;
+            stdin = stdin.take().and_then(|(pipe, rest)| feed(pipe, rest));
+            if !exited && is_gone(group)? {
+                exited = true;
+                stdin = None;
+                next = Step::Close { at: after(LINGER) };
+            }
+            if stop.is_some_and(Stop::is_set) && !exited {
+                stopped = true;
+                next = next.at_once();
+            }
+            if Instant::now() < next.at() {
+                continue;
+            }
+            next = match next {
+                Step::Term { .. } => {
+                    timed_out = !stopped;
+                    signal(group, Signal::SIGTERM);
+                    // One that is stopped (it read from the terminal) would never see the TERM.
+                    signal(group, Signal::SIGCONT);
+                    Step::Kill { at: after(self.limits.grace) }
+                }
+                Step::Kill { .. } => {
+                    signal(group, Signal::SIGKILL);
+                    Step::Bury { at: after(BURIAL) }
+                }
+                Step::Bury { .. } => {
+                    return Err(io::Error::other("it is stuck in the kernel and does not die of KILL"));
+                }
+                // What still holds the pipes is no longer listened to; the group is killed below.
+                Step::Close { .. } => break,
+            };
+        }
+        // The child is not reaped yet, so its number can't have become somebody else's group.
+        signal(group, Signal::SIGKILL);
+        let status = child.wait()?;
+        Ok(Outcome {
+            status,
+            stdout: out.finish(&mut self.lines),
+            stderr: err.finish(&mut self.lines),
+            timed_out,
+            stopped,
+        })
+    }
+}
+
+/// What the clock brings next.
+#[derive(Clone, Copy)]
+enum Step {
+    /// The time is up: TERM for the group.
+    Term { at: Instant },
+    /// So is the grace: KILL.
+    Kill { at: Instant },
+    /// It should be long gone.
+    Bury { at: Instant },
+    /// It is gone; what it left behind held the pipes long enough.
+    Close { at: Instant },
+}
+
+impl Step {
+    fn at(self) -> Instant {
+        let (Step::Term { at } | Step::Kill { at } | Step::Bury { at } | Step::Close { at }) = self;
+        at
+    }
+
+    fn at_once(self) -> Step {
+        if let Step::Term { .. } = self { Step::Term { at: Instant::now() } } else { self }
+    }
+}
+
+/// A started child that is never left behind: whichever way its scope ends, its group is killed and it is reaped.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // `try_wait` after a `wait` answers from memory, so a number that is free again is never signalled.
+        if let Ok(None) = self.0.try_wait() {
+            signal(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
+            let _ = self.0.try_wait();
+        }
+    }
+}
+
+/// One of the child's outputs.
+struct Output {
+    pipe: Option<std::fs::File>,
+    stream: Stream,
+    kept: Vec<u8>,
+    line: Vec<u8>,
+}
+
+impl Output {
+    fn new(pipe: Option<OwnedFd>, stream: Stream) -> io::Result<Output> {
+        if let Some(pipe) = &pipe {
+            set_nonblocking(pipe.as_fd())?;
+        }
+        Ok(Output { pipe: pipe.map(std::fs::File::from), stream, kept: Vec::new(), line: Vec::new() })
+    }
+
+    /// Takes one piece, so that a flood on one pipe starves neither the other nor the clock.
+    fn read(&mut self, keep: usize, lines: &mut Option<Lines<'_>>) -> io::Result<()> {
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        let mut buffer = [0; 64 * 1024];
+        let piece = match pipe.read(&mut buffer) {
+            Ok(0) => {
+                self.pipe = None;
+                return Ok(());
+            }
+            Ok(n) => &buffer[..n],
+            Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        self.kept.extend_from_slice(&piece[..piece.len().min(keep - self.kept.len())]);
+        let Some(lines) = lines else { return Ok(()) };
+        for part in piece.split_inclusive(|b| *b == b'\n') {
+            self.line.extend_from_slice(part);
+            if self.line.ends_with(b"\n") {
+                self.line.pop();
+            } else if self.line.len() < LINE_MAX {
+                continue;
+            }
+            for line in self.line.chunks(LINE_MAX) {
+                lines(self.stream, line);
+            }
+            if self.line.is_empty() {
+                lines(self.stream, b"");
+            }
+            self.line.clear();
+        }
+        Ok(())
+    }
+
+    /// What was kept; a last line without its line feed is told.
+    fn finish(self, lines: &mut Option<Lines<'_>>) -> Vec<u8> {
+        if let (false, Some(lines)) = (self.line.is_empty(), lines) {
+            lines(self.stream, &self.line);
+        }
+        self.kept
+    }
+}
+
+/// Everything between fork and exec: allocated here, before the fork; after it only async-signal-safe calls are made.
+fn prepare(command: &mut Command, user: Option<&User>) {
+    let become_user = user.map(|user| {
+        command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
+        // Those of whoever starts this: git, for one, gives up on a configuration folder that it may not read.
+        for key in ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"] {
+            command.env_remove(key);
+        }
+        let groups: Vec<libc::gid_t> = user.groups.iter().map(|gid| gid.as_raw()).collect();
+        (user.uid != nix::unistd::geteuid()).then(|| (groups, user.gid.as_raw(), user.uid.as_raw()))
+    });
+    let become_user = become_user.flatten();
+    let parent = std::process::id().cast_signed();
+    let in_child = move || {
+        let check = |result: libc::c_int| if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        // SAFETY: plain system calls on integers and on a vector allocated before the fork.
+        unsafe {
+            check(libc::setpgid(0, 0))?;
+            if let Some((groups, gid, uid)) = &become_user {
+                check(libc::setgroups(groups.len(), groups.as_ptr()))?;
+                check(libc::setgid(*gid))?;
+                check(libc::setuid(*uid))?;
+            }
+            // After setuid, which clears it. It is bound to the thread that forked: `run` keeps that thread until the end.
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+            if libc::getppid() != parent {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
+            }
+            // What is opened here is close-on-exec, but descriptors inherited from whoever started this may not be.
+            // Linux before 5.11 does not know it: then only those leak.
+            libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+        }
+        Ok(())
+    };
+    // SAFETY: see `in_child`.
+    unsafe { command.pre_exec(in_child) };
+}
+
+fn open_pidfd(pid: Pid) -> Option<OwnedFd> {
+    // SAFETY: a system call on integers; the descriptor it returns (close-on-exec by definition) is nobody else's.
+    unsafe {
+        let fd = libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0);
+        (fd >= 0).then(|| OwnedFd::from_raw_fd(fd as i32))
+    }
+}
+
+/// Has the child ended? It is left as a zombie, which keeps its process group's number taken.
+fn is_gone(pid: Pid) -> io::Result<bool> {
+    match waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT) {
+        Ok(WaitStatus::StillAlive) | Err(nix::errno::Errno::EINTR) => Ok(false),
+        Ok(_) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn signal(group: Pid, signal: Signal) {
+    // It fails when nobody is left in the group (fine) or for what became another user by itself (not ours to end).
+    let _ = killpg(group, signal);
+}
+
+/// Writes what the pipe takes; gives back what is to be written later, or closes it.
+fn feed(mut pipe: std::process::ChildStdin, rest: &[u8]) -> Option<(std::process::ChildStdin, &[u8])> {
+    match pipe.write(rest) {
+        Ok(n) => (n < rest.len()).then(|| (pipe, &rest[n..])),
+        Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Some((pipe, rest)),
+        // A child that does not want its input is no error: its exit status counts.
+        Err(_) => None,
+    }
+}
+
+fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+fn after(time: Duration) -> Instant {
+    Instant::now() + time
+}
+
+/// Until `at`, rounded up to milliseconds: rounded down, the last one would be a busy loop.
+fn poll_time(at: Instant) -> PollTimeout {
+    let left = at.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(left.min(3_600_000)).unwrap_or(PollTimeout::MAX)
+}
+
+#[cfg(test)]
+mod tests;
