@@ -6,8 +6,10 @@
 //! |---|---|
 //! | [`name`] | checked names: how an outside word becomes a path or an argument |
 //! | [`stomp`] | the STOMP client, a machine without sockets |
+//! | [`config`] | the one reader of files and environment |
 //! | [`process`] | child processes with an end |
 
+pub mod config;
 pub mod name;
 pub mod process;
 pub mod stomp;
