@@ -6,9 +6,11 @@
 //! |---|---|
 //! | [`name`] | checked names: how an outside word becomes a path or an argument |
 //! | [`stomp`] | the STOMP client, a machine without sockets |
+//! | [`bus`] | connections: failover, TLS, publish until receipt, receive |
 //! | [`config`] | the one reader of files and environment |
 //! | [`process`] | child processes with an end |
 
+pub mod bus;
 pub mod config;
 pub mod name;
 pub mod process;
