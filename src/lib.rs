@@ -7,9 +7,11 @@
 //! | [`name`] | checked names: how an outside word becomes a path or an argument |
 //! | [`stomp`] | the STOMP client, a machine without sockets |
 //! | [`bus`] | connections: failover, TLS, publish until receipt, receive |
+//! | [`broker`] | the embedded broker, for one machine |
 //! | [`config`] | the one reader of files and environment |
 //! | [`process`] | child processes with an end |
 
+pub mod broker;
 pub mod bus;
 pub mod config;
 pub mod name;
