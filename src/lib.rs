@@ -9,6 +9,7 @@
 //! | [`bus`] | connections: failover, TLS, publish until receipt, receive |
 //! | [`broker`] | the embedded broker, for one machine |
 //! | [`config`] | the one reader of files and environment |
+//! | [`spool`] | a folder of waiting messages, one per user |
 //! | [`process`] | child processes with an end |
 
 pub mod broker;
@@ -16,4 +17,5 @@ pub mod bus;
 pub mod config;
 pub mod name;
 pub mod process;
+pub mod spool;
 pub mod stomp;
