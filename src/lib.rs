@@ -9,13 +9,17 @@
 //! | [`bus`] | connections: failover, TLS, publish until receipt, receive |
 //! | [`broker`] | the embedded broker, for one machine |
 //! | [`config`] | the one reader of files and environment |
+//! | [`outbox`] | spool first, then send over the bus, oldest first |
 //! | [`spool`] | a folder of waiting messages, one per user |
+//! | [`seen`] | what was seen in the last minutes, shared by processes |
 //! | [`process`] | child processes with an end |
 
 pub mod broker;
 pub mod bus;
 pub mod config;
 pub mod name;
+pub mod outbox;
 pub mod process;
+pub mod seen;
 pub mod spool;
 pub mod stomp;
