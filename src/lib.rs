@@ -12,11 +12,13 @@
 //! | [`outbox`] | spool first, then send over the bus, oldest first |
 //! | [`spool`] | a folder of waiting messages, one per user |
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
+//! | [`message`] | events: envelope, text for people, JSON for programs |
 //! | [`process`] | child processes with an end |
 
 pub mod broker;
 pub mod bus;
 pub mod config;
+pub mod message;
 pub mod name;
 pub mod outbox;
 pub mod process;
