@@ -14,10 +14,12 @@
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
 //! | [`message`] | events: envelope, text for people, JSON for programs |
 //! | [`process`] | child processes with an end |
+//! | [`git`] | git: keep a clone like its remote, read what a push brought |
 
 pub mod broker;
 pub mod bus;
 pub mod config;
+pub mod git;
 pub mod message;
 pub mod name;
 pub mod outbox;
