@@ -15,6 +15,7 @@
 //! | [`message`] | events: envelope, text for people, JSON for programs |
 //! | [`process`] | child processes with an end |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
+//! | [`svn`] | Subversion: what a revision changed, by project |
 
 pub mod broker;
 pub mod bus;
@@ -27,3 +28,4 @@ pub mod process;
 pub mod seen;
 pub mod spool;
 pub mod stomp;
+pub mod svn;
