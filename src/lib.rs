@@ -12,6 +12,7 @@
 //! | [`outbox`] | spool first, then send over the bus, oldest first |
 //! | [`spool`] | a folder of waiting messages, one per user |
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
+//! | [`forge`] | what forges say in their webhooks, told apart and checked |
 //! | [`message`] | events: envelope, text for people, JSON for programs |
 //! | [`process`] | child processes with an end |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
@@ -20,6 +21,7 @@
 pub mod broker;
 pub mod bus;
 pub mod config;
+pub mod forge;
 pub mod git;
 pub mod message;
 pub mod name;
