@@ -17,17 +17,25 @@
 //! | [`process`] | child processes with an end |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
+//! | [`tree`] | a commit as a directory |
+//! | [`release`] | releases/, current and their recorded state: stage, switch, prune, roll back |
+//! | [`script`] | pre-deploy, pre-link, post-deploy |
+//! | [`deploy`] | make one revision live here, or go back |
 
 pub mod broker;
 pub mod bus;
 pub mod config;
+pub mod deploy;
 pub mod forge;
 pub mod git;
 pub mod message;
 pub mod name;
 pub mod outbox;
 pub mod process;
+pub mod release;
+pub mod script;
 pub mod seen;
 pub mod spool;
 pub mod stomp;
 pub mod svn;
+pub mod tree;

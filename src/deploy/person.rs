@@ -1,0 +1,55 @@
+//! A person at a terminal: which site is meant, who asks, and telling how it goes.
+
+use std::io::Write as _;
+use std::time::Instant;
+
+use super::{Request, Said};
+use crate::config::{self, Config, Repo, Site};
+use crate::name::SiteName;
+
+/// The site and its repository.
+///
+/// # Errors
+/// There is no such site; the ones there are are named.
+pub fn find<'a>(config: &'a Config, name: &SiteName) -> Result<(&'a Site, &'a Repo), config::Error> {
+    let known = || match config.sites.len() {
+        0 => "no site is configured".to_owned(),
+        _ => format!("known are {}", config.sites.keys().map(SiteName::as_str).collect::<Vec<_>>().join(", ")),
+    };
+    let site = config.sites.get(name).ok_or_else(|| config::Error(format!("there is no site {name}: {}", known())))?;
+    let no_repo = || config::Error(format!("site {name}: its repo {} is not among `repos:`", site.repo));
+    Ok((site, config.repos.get(&site.repo).ok_or_else(no_repo)?))
+}
+
+/// Who runs this, or who called sudo to run it. To be asked before this process becomes the site's user.
+pub fn me() -> String {
+    let me = || nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name);
+    // Only where somebody became another user on purpose: who is asked for by revisions.log is the person.
+    let sudo = std::env::var("SUDO_USER").ok().filter(|who| !who.is_empty() && !who.contains(char::is_control));
+    sudo.or_else(me).unwrap_or_else(|| nix::unistd::getuid().to_string())
+}
+
+/// A request of the person or program that runs this.
+pub fn ask(reference: String, wait: bool) -> Request {
+    Request {
+        reference,
+        expected: None,
+        who: me(),
+        id: uuid::Uuid::now_v7().to_string(),
+        wait,
+        canary: false,
+        attempt: 1,
+    }
+}
+
+/// Tells people on stderr, each line with the time since `start`.
+pub fn tell(start: Instant) -> impl FnMut(Said<'_>) {
+    move |said| {
+        let time = start.elapsed().as_secs_f64();
+        // Nobody who stopped reading may stop the deploy.
+        let _ = match said {
+            Said::Step(text) => writeln!(anstream::stderr(), "{time:8.3}s {text}"),
+            Said::Script(step, line) => writeln!(anstream::stderr(), "{time:8.3}s {step}: {line}"),
+        };
+    }
+}
