@@ -21,6 +21,7 @@
 //! | [`release`] | releases/, current and their recorded state: stage, switch, prune, roll back |
 //! | [`script`] | pre-deploy, pre-link, post-deploy |
 //! | [`deploy`] | make one revision live here, or go back |
+//! | [`watch`] | the loop that every reacting verb shares |
 
 pub mod broker;
 pub mod bus;
@@ -39,3 +40,4 @@ pub mod spool;
 pub mod stomp;
 pub mod svn;
 pub mod tree;
+pub mod watch;
