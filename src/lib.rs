@@ -13,6 +13,7 @@
 //! | [`spool`] | a folder of waiting messages, one per user |
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
 //! | [`forge`] | what forges say in their webhooks, told apart and checked |
+//! | [`http`] | webhook deliveries, over HTTP and CGI: the only room with an async runtime |
 //! | [`message`] | events: envelope, text for people, JSON for programs |
 //! | [`process`] | child processes with an end |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
@@ -29,6 +30,7 @@ pub mod config;
 pub mod deploy;
 pub mod forge;
 pub mod git;
+pub mod http;
 pub mod message;
 pub mod name;
 pub mod outbox;
