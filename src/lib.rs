@@ -11,6 +11,7 @@
 //! | [`config`] | the one reader of files and environment |
 //! | [`outbox`] | spool first, then send over the bus, oldest first |
 //! | [`spool`] | a folder of waiting messages, one per user |
+//! | [`journal`] | where the log goes: stderr, or systemd's journal |
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
 //! | [`forge`] | what forges say in their webhooks, told apart and checked |
 //! | [`http`] | webhook deliveries, over HTTP and CGI: the only room with an async runtime |
@@ -26,11 +27,13 @@
 
 pub mod broker;
 pub mod bus;
+pub mod command;
 pub mod config;
 pub mod deploy;
 pub mod forge;
 pub mod git;
 pub mod http;
+pub mod journal;
 pub mod message;
 pub mod name;
 pub mod outbox;
