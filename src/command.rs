@@ -43,6 +43,7 @@ verbs! {
     webhook Webhook,
     keepalive Keepalive,
     publish Publish,
+    fetch Fetch,
     spool Spool,
 }
 
