@@ -44,6 +44,12 @@ verbs! {
     keepalive Keepalive,
     publish Publish,
     fetch Fetch,
+    deploy Deploy,
+    rollback Rollback,
+    state State,
+    tags Tags,
+    hold Hold,
+    unhold Unhold,
     spool Spool,
 }
 

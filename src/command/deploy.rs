@@ -1,0 +1,81 @@
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::config::Source;
+use crate::deploy::person::{ask, find, tell};
+use crate::deploy::{Here, Plan, become_owner, make_folder};
+use crate::name::SiteName;
+use crate::process::Stop;
+
+/// Make a tag, branch or commit live on this machine.
+///
+/// Stages a release from the local clone (no network), links what is shared, runs pre-deploy and pre-link, switches
+/// `current` by one rename, runs post-deploy. Whatever fails or is killed, the site serves the old release or the new
+/// one, whole. A post-deploy that fails switches back.
+///
+/// Scripts stand in the release's `deploy/` folder (or `scripts:` of the site) and get `-t REF` and FAILCAKE_… in their
+/// environment. What a script leaves running in its process group is ended with it: a daemon leaves it (setsid).
+///
+/// Example: failcake deploy www.example.org v1.2
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// One of `sites:`.
+    site: SiteName,
+    /// A tag, else a branch of the remote, else a full commit id.
+    #[arg(value_name = "REF")]
+    reference: String,
+    /// Say what would be done, from what to what, and which files change; touch nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Wait while another deploy or rollback of the site is under way, instead of giving up.
+    #[arg(long)]
+    wait: bool,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Nothing was deployed: the old release serves on.
+pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
+    let config = source.load()?;
+    let (site, repo) = find(&config, &args.site)?;
+    if !args.dry_run {
+        make_folder(site)?;
+    }
+    let request = ask(args.reference, args.wait);
+    let user = become_owner(site)?;
+    let stop = Stop::on_signals()?;
+    let here = Here { site, repo, repos: &config.repos, host: config.node.as_str(), user: user.as_ref(), stop: Some(&stop) };
+    if args.dry_run {
+        print_plan(&here.plan(&request)?, args.json)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = here.deploy(&request, &mut tell(Instant::now()))?;
+    let mut stdout = std::io::stdout().lock();
+    if args.json {
+        writeln!(stdout, "{}", serde_json::to_string(&done)?)?;
+    } else {
+        writeln!(stdout, "{} serves {} as release {}", done.site, done.reference, done.release)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_plan(plan: &Plan, json: bool) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if json {
+        writeln!(stdout, "{}", serde_json::to_string(plan)?)?;
+        return Ok(());
+    }
+    let from = plan.previous.as_ref().map_or("nothing", |name| name.as_str());
+    let from_commit = plan.previous_commit.as_deref().unwrap_or("unknown commit");
+    writeln!(stdout, "{}: would go from {from} ({from_commit}) to {} ({})", plan.site, plan.reference, plan.commit)?;
+    for change in &plan.changes {
+        writeln!(stdout, "{change}")?;
+    }
+    writeln!(stdout, "{} files change", plan.changes.len())?;
+    Ok(())
+}
