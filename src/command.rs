@@ -50,7 +50,12 @@ verbs! {
     tags Tags,
     hold Hold,
     unhold Unhold,
+    check Check,
     spool Spool,
+    config Config,
+    broker Broker,
+    completions Completions,
+    man Man,
 }
 
 /// Turns a message broker into a deploy bus: hooks say what happened, servers fetch and deploy because of it.
