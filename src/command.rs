@@ -54,6 +54,7 @@ verbs! {
     spool Spool,
     config Config,
     broker Broker,
+    demo Demo,
     completions Completions,
     man Man,
 }
