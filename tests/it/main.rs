@@ -1,0 +1,3 @@
+//! One integration binary: each module reads like a terminal session with the real programs.
+
+mod sandbox;
