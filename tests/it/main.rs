@@ -1,3 +1,5 @@
 //! One integration binary: each module reads like a terminal session with the real programs.
 
+mod broker;
+mod broker_interop;
 mod sandbox;
