@@ -2,4 +2,5 @@
 
 mod broker;
 mod broker_interop;
+mod matrix;
 mod sandbox;
