@@ -2,5 +2,7 @@
 
 mod broker;
 mod broker_interop;
+mod hook;
 mod matrix;
+mod old_defects;
 mod sandbox;
