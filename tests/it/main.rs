@@ -5,4 +5,5 @@ mod broker_interop;
 mod hook;
 mod matrix;
 mod old_defects;
+mod outbox;
 mod sandbox;
