@@ -3,7 +3,11 @@
 mod broker;
 mod broker_interop;
 mod hook;
+mod jenkins_status;
 mod matrix;
 mod old_defects;
+mod old_machines;
 mod outbox;
 mod sandbox;
+mod svn;
+mod webhook;
