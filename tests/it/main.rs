@@ -2,6 +2,7 @@
 
 mod broker;
 mod broker_interop;
+mod fetch;
 mod hook;
 mod jenkins_status;
 mod matrix;
