@@ -2,6 +2,7 @@
 
 mod broker;
 mod broker_interop;
+mod deploy;
 mod fetch;
 mod hook;
 mod jenkins_status;
