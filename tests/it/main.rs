@@ -2,6 +2,9 @@
 
 mod broker;
 mod broker_interop;
+mod check;
+mod config;
+mod demo;
 mod deploy;
 mod fetch;
 mod hook;

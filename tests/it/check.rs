@@ -1,0 +1,154 @@
+//! `failcake check`, against the embedded broker and both real ones.
+
+use super::sandbox::brokers::{self, Kind};
+use super::sandbox::{Said, Sandbox};
+
+/// The finding about `about`.
+fn finding(said: Said, about: &str) -> serde_json::Value {
+    let all = said.json();
+    let found = all.as_array().unwrap().iter().find(|finding| finding["about"] == about);
+    found.unwrap_or_else(|| panic!("nothing about {about:?} in {all:#}")).clone()
+}
+
+#[test]
+fn all_is_well_on_the_embedded_broker() {
+    let world = Sandbox::new();
+    let broker = world.broker();
+    world.repository("spog");
+    let folder = world.path("").display().to_string();
+    world.write(
+        "failcake.yaml",
+        format!(
+            "broker: {}\nrepos:\n  spog: {{ path: '{folder}/spog.git' }}\nsites:\n  www: {{ repo: spog, path: '{folder}/www' }}\n",
+            broker.url
+        ),
+    );
+    let text = world.failcake(["check", "--round-trip"]).run().success().stderr("").text();
+    let starts: Vec<String> =
+        text.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(starts, ["ok config", "ok broker", "ok round", "ok spool", "ok repo", "ok site"], "{text}");
+    assert!(text.contains("STOMP 1.2"), "{text}");
+    assert!(text.contains("nothing waits"), "{text}");
+}
+
+#[test]
+fn each_real_broker_is_told_by_name_over_plain_and_tls() {
+    for kind in [Kind::ActiveMq, Kind::RabbitMq] {
+        let world = Sandbox::new();
+        let real = brokers::shared(kind);
+        let name = if kind == Kind::ActiveMq { "ActiveMQ/5." } else { "RabbitMQ/3." };
+        for url in [&real.url, &real.tls_url] {
+            world.write("failcake.yaml", format!("broker: {url}\nca-file: '{}'\n", real.ca.display()));
+            let seen = finding(world.failcake(["check", "--round-trip", "--json"]).run().success(), "broker");
+            let text = seen["text"].as_str().unwrap();
+            assert!(text.contains(name) && text.contains("STOMP 1.2") && text.contains("as gituser"), "{text}");
+            assert_eq!(text.contains("TLS"), url.contains("ssl"), "{text}");
+        }
+        world.write("failcake.yaml", format!("broker: {}\n", real.url.replace("gitpw", "wrong")));
+        let seen = finding(world.failcake(["check", "--json"]).run().code(1), "broker");
+        assert!(seen["text"].as_str().unwrap().contains("refused the login"), "{seen}");
+        assert!(!seen.to_string().contains("wrong"), "the passcode is shown: {seen}");
+        world.write("failcake.yaml", format!("broker: {}\n", real.tls_url));
+        let seen = finding(world.failcake(["check", "--json"]).run().code(1), "broker");
+        assert_eq!(seen["level"], "fail", "a root that nobody trusts: {seen}");
+    }
+}
+
+#[test]
+fn a_broker_that_crashed_and_came_back_is_told_both_times() {
+    let world = Sandbox::new();
+    let mut real = brokers::Real::start(Kind::ActiveMq);
+    world.write("failcake.yaml", format!("broker: {}\n", real.url));
+    real.stop("KILL");
+    assert_eq!(finding(world.failcake(["check", "--json"]).run().code(1), "broker")["level"], "fail");
+    real.restart();
+    assert_eq!(finding(world.failcake(["check", "--json"]).run().success(), "broker")["level"], "ok");
+}
+
+#[test]
+fn a_dead_broker_fails_and_one_dead_host_of_two_warns() {
+    let world = Sandbox::new();
+    let broker = world.broker();
+    // Bound and never listening: refused, and nobody else can take it meanwhile.
+    let socket = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Inet,
+        nix::sys::socket::SockType::Stream,
+        nix::sys::socket::SockFlag::empty(),
+        None,
+    )
+    .unwrap();
+    use std::os::fd::AsRawFd as _;
+    nix::sys::socket::bind(socket.as_raw_fd(), &nix::sys::socket::SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let address: nix::sys::socket::SockaddrIn = nix::sys::socket::getsockname(socket.as_raw_fd()).unwrap();
+    let dead = format!("stomp://127.0.0.1:{}", address.port());
+
+    world.write("failcake.yaml", format!("broker: {dead}\n"));
+    let seen = finding(world.failcake(["check", "--json"]).run().code(1), "broker");
+    assert_eq!((&seen["level"], seen["remedy"].is_string()), (&"fail".into(), true), "{seen}");
+
+    world.write("failcake.yaml", format!("broker: failover:({dead},{})\n", broker.url));
+    let seen = finding(world.failcake(["check", "--json"]).run().success(), "broker");
+    assert_eq!(seen["level"], "warn", "{seen}");
+}
+
+#[test]
+fn places_that_are_wrong_fail_with_a_remedy_each() {
+    let world = Sandbox::new();
+    let broker = world.broker();
+    world.write("file", "");
+    world.write("www/current/index.html", "not a link");
+    let folder = world.path("").display().to_string();
+    world.write(
+        "failcake.yaml",
+        format!(
+            "broker: {}\nrepos:\n  gone: {{ path: '{folder}/gone' }}\n  later: {{ path: '{folder}/later', url: /x }}\n  \
+             odd: {{ path: '{folder}/file' }}\n  nobody: {{ path: '{folder}/x', user: no-such-user }}\n\
+             sites:\n  www: {{ repo: odd, path: '{folder}/www' }}\n",
+            broker.url
+        ),
+    );
+    let all = world.failcake(["check", "--json"]).run().code(1).json();
+    let level = |about: &str| {
+        let found = all.as_array().unwrap().iter().find(|finding| finding["about"] == about).unwrap();
+        assert!(found["remedy"].is_string(), "{found}");
+        found["level"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(level("repo gone"), "fail");
+    assert_eq!(level("repo later"), "warn");
+    assert_eq!(level("repo odd"), "fail");
+    assert_eq!(level("repo nobody"), "fail");
+    assert_eq!(level("site www"), "fail");
+}
+
+#[test]
+fn a_wrong_configuration_is_a_line_and_the_way_out_is_still_looked_at() {
+    let world = Sandbox::new();
+    let broker = world.broker();
+    world.write("failcake.yaml", format!("broker: {}\nsites: {{ www: {{ kep: 5 }} }}\n", broker.url));
+    let all = world.failcake(["check", "--json"]).run().code(1).json();
+    assert!(all[0]["text"].as_str().unwrap().ends_with("unknown key \"kep\": did you mean \"keep\"?"), "{all}");
+    assert_eq!((&all[1]["about"], &all[1]["level"]), (&"broker".into(), &"ok".into()), "{all}");
+}
+
+#[test]
+fn what_waits_in_the_spool_is_counted() {
+    let world = Sandbox::new();
+    let broker = world.broker();
+    world.write("failcake.yaml", format!("broker: {}\n", broker.url));
+    let unreachable =
+        world.failcake(["publish", "/topic/failcake.x"]).stdin("hello").env("FAILCAKE_BROKER", "stomp://127.0.0.1:1");
+    unreachable.run().success().stdout("");
+    let seen = finding(world.failcake(["check", "--json"]).run().success(), "spool");
+    assert!(seen["text"].as_str().unwrap().contains("1 wait, the oldest for"), "{seen}");
+}
+
+#[test]
+fn messages_reach_those_who_listen() {
+    let world = Sandbox::new();
+    let broker = world.broker();
+    let listener = brokers::Listener::open(&broker.url, &["/topic/failcake.x"]);
+    let call = world.failcake(["publish", "/topic/failcake.x"]).stdin("hello").env("FAILCAKE_BROKER", &broker.url);
+    call.run().success().stderr("");
+    assert_eq!(listener.take(1)[0].body, b"hello");
+    assert!(listener.within(std::time::Duration::from_millis(50)).is_empty(), "it came twice");
+}
