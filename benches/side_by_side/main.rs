@@ -1,0 +1,32 @@
+//! failcake beside what users would pick instead, in the same run: `make bench`, or `make bench ONLY=hook`.
+//!
+//! Times are medians of turn-by-turn rounds with ratios; nothing here passes or fails by a time.
+
+mod deploy;
+mod hook;
+mod measure;
+mod place;
+mod push;
+mod watch;
+mod webhook;
+
+fn main() {
+    let only: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|word| word == name);
+    let place = place::Place::new();
+    if wanted("hook") {
+        hook::run(&place);
+    }
+    if wanted("push") {
+        push::run(&place);
+    }
+    if wanted("watch") {
+        watch::run(&place);
+    }
+    if wanted("deploy") {
+        deploy::run(&place);
+    }
+    if wanted("webhook") {
+        webhook::run(&place);
+    }
+}
