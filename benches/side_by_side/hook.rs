@@ -15,44 +15,31 @@ pub fn run(place: &Place) {
     );
     let line = format!("{} {} refs/heads/master\n", ids[1], ids[2]);
     for (broker, rounds) in [(place.embedded(), 200), (place.real("activemq"), 60), (place.real("rabbitmq"), 60)] {
-        let mut contenders = vec![
+        let ours = || {
+            Contender::new("failcake notify-commit post-receive", || {
+                let mut command = place.command(FAILCAKE);
+                command.arg("-c").arg(config(place, &broker)).args(["notify-commit", "post-receive"]);
+                once(command.current_dir(&bare), line.as_bytes())
+            })
+        };
+        let yardsticks = vec![
             Contender::new("least C program", || {
                 once(&mut rival(place, &broker, place.path("least")), line.as_bytes())
             }),
-            Contender::new("failcake notify-commit post-receive", || {
-                once(
-                    place
-                        .command(FAILCAKE)
-                        .args(["-c"])
-                        .arg(config(place, &broker))
-                        .args(["notify-commit", "post-receive"])
-                        .current_dir(&bare),
-                    line.as_bytes(),
-                )
-            }),
+            ours(),
             Contender::new("an empty process", || once(&mut place.command(place.path("empty")), b"")),
         ];
-        race(&format!("One event, {}", broker.kind), rounds, std::mem::take(&mut contenders));
-        contenders.extend([
-            Contender::new("failcake notify-commit post-receive", || {
-                once(
-                    place
-                        .command(FAILCAKE)
-                        .args(["-c"])
-                        .arg(config(place, &broker))
-                        .args(["notify-commit", "post-receive"])
-                        .current_dir(&bare),
-                    line.as_bytes(),
-                )
-            }),
+        race(&format!("One event, {}", broker.kind), rounds, yardsticks);
+        let rivals = vec![
+            ours(),
             Contender::new("hook of 2012 (ruby-stomp, ruby-git)", || {
                 once(rival(place, &broker, "ruby").arg(place.rival("hook.rb")).current_dir(&bare), line.as_bytes())
             }),
             Contender::new("stomp.py, one message", || {
                 once(rival(place, &broker, stomp_py()).arg(place.rival("publish.py")), line.as_bytes())
             }),
-        ]);
-        race(&format!("One event beside its rivals, {}", broker.kind), 10, contenders);
+        ];
+        race(&format!("One event beside its rivals, {}", broker.kind), 10, rivals);
     }
     svn(place, &place.embedded());
 }
