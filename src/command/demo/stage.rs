@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use anstyle::{AnsiColor, Style};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::bus::{Connection, Incoming, Target};
 use crate::config::{self, Topics};
@@ -20,6 +22,8 @@ use crate::stomp::{AckMode, Subscription};
 
 /// How long any one step may take before the demo says that it did not happen.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a program may take to end after TERM; then it is killed.
+const GOODBYE: Duration = Duration::from_secs(5);
 const SITE: &str = "www.example.org";
 const REPO: &str = "spog";
 
@@ -368,7 +372,15 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        // With TERM first: a watcher that is killed leaves the git it runs to write into the folder for a moment longer.
+        for program in &self.programs {
+            let _ = kill(Pid::from_raw(program.id().cast_signed()), Signal::SIGTERM);
+        }
+        let patience = Instant::now() + GOODBYE;
         for program in &mut self.programs {
+            while matches!(program.try_wait(), Ok(None)) && Instant::now() < patience {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let _ = program.kill();
             let _ = program.wait();
         }
