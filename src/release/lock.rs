@@ -26,9 +26,10 @@ pub struct Holder {
     pub since: When,
     /// What it does: `deploy v2`, `rollback`.
     pub what: String,
-    /// Its session (getsid): tells what it left behind, when it was killed, from a daemon that a script started.
+    /// Its session (getsid): tells what it left behind, when it was killed, from a daemon that a script started. 0 is
+    /// one that was begun outside this PID namespace (`docker exec`, `unshare`).
     #[serde(default)]
-    pub session: i32,
+    pub session: Option<i32>,
 }
 
 impl std::fmt::Display for Holder {
@@ -64,7 +65,7 @@ impl Lock {
                         pid: std::process::id(),
                         since: When::now(),
                         what: what.into(),
-                        session: nix::unistd::getsid(None).map_or(0, nix::unistd::Pid::as_raw),
+                        session: nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw),
                     };
                     // Only told to people: a lock whose holder can't be written (full disk) is as good.
                     let _ = serde_json::to_vec(&holder)

@@ -21,8 +21,8 @@ impl Held {
     ///
     /// Only the run that has the lock builds, so whatever looks unfinished now has nobody working on it.
     pub(super) fn repair(&self) -> Result<(), Error> {
-        if let Some(killed) = self.killed() {
-            end_leftovers(&self.current_link(), killed.session);
+        if let Some(session) = self.killed().and_then(|killed| killed.session) {
+            end_leftovers(&self.current_link(), session);
         }
         for (folder, prefix) in [(self.root.clone(), NEW_LINK), (self.records(), ".tmp-")] {
             for name in list(&folder)? {
@@ -281,9 +281,6 @@ fn end_leftovers(current: &Path, session: i32) {
         nix::unistd::getsid(Some(Pid::from_raw(pid))).is_ok_and(|sid| sid.as_raw() == session)
             && fs::read(proc.join("environ")).unwrap_or_default().split(|b| *b == 0).any(|entry| entry == wanted)
     };
-    if session == 0 {
-        return;
-    }
     // More than once: one may just be starting another. Two seconds at most, for one that is stuck in the kernel.
     for _ in 0..200 {
         let left: Vec<i32> = processes().filter(|(pid, proc)| is_left(*pid, proc)).map(|(pid, _)| pid).collect();

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, is_root};
 
 const SPY: &str = "#!/bin/sh\necho \"$(basename $0) $* live=$(cat $FAILCAKE_CURRENT/index.html 2>/dev/null)\" >> $FAILCAKE_SHARED/../../order\n\
                    env | grep ^FAILCAKE_ | sort > ../../../env-$(basename $0); pwd >> ../../../env-$(basename $0); readlink /proc/$$/fd/0 >> ../../../env-$(basename $0)\n";
@@ -270,4 +270,26 @@ fn what_a_killed_run_left_in_a_rollbacks_script_is_ended_by_the_next() {
     assert!(alive(), "it was left behind");
     site.deploy("v-two").ok();
     assert!(!alive());
+}
+
+/// `docker exec` and `unshare` start a program in a session that begins outside its PID namespace: getsid says 0.
+#[test]
+fn so_it_is_where_the_session_has_no_number() {
+    if !is_root() {
+        return;
+    }
+    let site = Sandbox::new();
+    let script = "[ $FAILCAKE_REF = v-two ] || exit 0; sleep 1000 & echo $! > ../../../child; wait";
+    site.commit_script("one", "pre-deploy", "exit 0");
+    site.commit_script("two", "pre-deploy", script);
+    site.deploy("v-one").ok();
+    let inside = "[ $(ps -o sid= -p $$) = 0 ] || exit 7
+        $F -c c.yaml deploy www v-two & until [ -s child ]; do sleep 0.01; done
+        kill -9 $!; wait $!
+        $F -c c.yaml deploy www v-one || exit 8
+        ! grep -v ') Z ' /proc/$(cat child)/stat";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", inside]).current_dir(&site.root);
+    command.env("F", env!("CARGO_BIN_EXE_failcake")).env("HOME", &site.root);
+    super::sandbox::Said::of(command.output().unwrap()).ok();
 }
