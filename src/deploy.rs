@@ -19,6 +19,7 @@ use crate::name::{RepoName, Rev};
 use crate::process::{self, Stop, User};
 use crate::release::{self, Begun, Held, Place, Record, ReleaseName, Step};
 use crate::script;
+use crate::tree;
 
 /// Free space wanted beyond what the last release weighed: records, logs, the file system's own.
 const SLACK: u64 = 1024 * 1024;
@@ -340,7 +341,7 @@ impl Here<'_> {
     fn check_space(&self, held: &Held) -> Result<(), Error> {
         let last = held.current()?.and_then(|name| held.record(&name));
         let (Some(last), false) = (last, held.has_spare()) else { return Ok(()) };
-        let Some((free, free_files)) = free(&self.site.path) else { return Ok(()) };
+        let Some((free, free_files)) = tree::free(&self.site.path) else { return Ok(()) };
         let (bytes, files) = (last.bytes, last.files);
         if last.bytes > 0 && (free < bytes + SLACK || free_files < files) {
             return Err(Error::NoSpace { path: self.site.path.clone(), free, free_files, bytes, files });
@@ -383,7 +384,7 @@ impl Here<'_> {
         };
         built().map_err(|mut why| {
             // git does not say why it could not write a file.
-            if free(&self.site.path).is_some_and(|(bytes, _)| bytes < SLACK / 4) {
+            if tree::free(&self.site.path).is_some_and(|(bytes, _)| bytes < SLACK / 4) {
                 why.push_str(" (the disk is full: free some space)");
             }
             if matches!(step, Step::Stage | Step::Shared) {
@@ -494,14 +495,6 @@ impl Here<'_> {
             ("FAILCAKE_ATTEMPT", scene.request.attempt.to_string().into()),
         ]
     }
-}
-
-/// Bytes and files that a user may still write on the disk of `path`.
-fn free(path: &Path) -> Option<(u64, u64)> {
-    let disk = nix::sys::statvfs::statvfs(path).ok()?;
-    // Some file systems (btrfs) have no number of files and say 0.
-    let files = if disk.files() == 0 { u64::MAX } else { disk.files_available() };
-    Some((disk.blocks_available() * disk.fragment_size(), files))
 }
 
 /// What a script is told of.

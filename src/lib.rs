@@ -16,6 +16,7 @@
 //! | [`forge`] | what forges say in their webhooks, told apart and checked |
 //! | [`http`] | webhook deliveries, over HTTP and CGI: the only room with an async runtime |
 //! | [`message`] | events: envelope, text for people, JSON for programs |
+//! | [`durable`] | a file replaced as a whole |
 //! | [`process`] | child processes with an end |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
@@ -30,6 +31,7 @@ pub mod bus;
 pub mod command;
 pub mod config;
 pub mod deploy;
+pub mod durable;
 pub mod forge;
 pub mod git;
 pub mod http;

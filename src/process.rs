@@ -5,7 +5,6 @@
 //!
 //! Killed here with KILL: the kernel kills the child too (`PR_SET_PDEATHSIG`), though not what the child had started.
 
-use std::ffi::CString;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -18,7 +17,11 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Gid, Pid, Uid};
+use nix::unistd::Pid;
+
+mod user;
+
+pub use user::{User, as_root};
 
 /// How long the pipes may stay open after the child's end, held by what it left behind.
 const LINGER: Duration = Duration::from_millis(250);
@@ -53,21 +56,6 @@ pub struct Outcome {
     pub stopped: bool,
 }
 
-/// Another user to run as.
-#[derive(Debug, Clone)]
-pub struct User {
-    /// Login name.
-    pub name: String,
-    /// User id.
-    pub uid: Uid,
-    /// Primary group.
-    pub gid: Gid,
-    /// Supplementary groups, as initgroups would set them.
-    pub groups: Vec<Gid>,
-    /// HOME.
-    pub home: PathBuf,
-}
-
 /// Why a child could not be run at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -98,43 +86,6 @@ pub enum Error {
         /// What went wrong.
         source: io::Error,
     },
-}
-
-impl User {
-    /// Looks up whom to become; `None` when that is who runs already, or when `name` is `None`.
-    ///
-    /// # Errors
-    /// [`Error::NoUser`], [`Error::NotRoot`].
-    pub fn find(name: Option<&str>) -> Result<Option<User>, Error> {
-        let Some(name) = name else { return Ok(None) };
-        let no_user = || Error::NoUser(name.to_owned());
-        let found = nix::unistd::User::from_name(name).ok().flatten().ok_or_else(no_user)?;
-        let me = nix::unistd::geteuid();
-        if found.uid == me {
-            return Ok(None);
-        }
-        if !me.is_root() {
-            let me = nix::unistd::User::from_uid(me).ok().flatten().map_or_else(|| me.to_string(), |user| user.name);
-            return Err(Error::NotRoot { user: name.to_owned(), me });
-        }
-        let c_name = CString::new(name).map_err(|_| no_user())?;
-        let groups = nix::unistd::getgrouplist(&c_name, found.gid).map_err(|_| no_user())?;
-        Ok(Some(User { name: found.name, uid: found.uid, gid: found.gid, groups, home: found.dir }))
-    }
-}
-
-impl User {
-    /// Makes this whole process that user's, for good. To be called while there is one thread. What it runs later is
-    /// still to be given this user, for `HOME` and its like.
-    ///
-    /// # Errors
-    /// Only root may.
-    pub fn switch(&self) -> io::Result<()> {
-        nix::unistd::setgroups(&self.groups)?;
-        nix::unistd::setgid(self.gid)?;
-        nix::unistd::setuid(self.uid)?;
-        Ok(())
-    }
 }
 
 /// A wish to stop that children and waits heed: set once, never unset. Clones are the same wish.
@@ -434,6 +385,18 @@ impl Output {
         }
         self.kept
     }
+}
+
+/// The processes of this machine (of this PID namespace): number and folder in `/proc`.
+pub fn all() -> impl Iterator<Item = (i32, PathBuf)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+}
+
+/// Where the processes stand that we may look at: working folder, root and program.
+pub fn folders_in_use() -> Vec<PathBuf> {
+    let links = |(_, proc): (i32, PathBuf)| ["cwd", "root", "exe"].map(|link| std::fs::read_link(proc.join(link)));
+    all().flat_map(links).flatten().collect()
 }
 
 /// Everything between fork and exec: allocated here, before the fork; after it only async-signal-safe calls are made.

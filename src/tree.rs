@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 use crate::git::{self, local::Local};
 use crate::name::Rev;
 
+mod whole;
+
+pub use whole::{Source, complete};
+
 /// Why a tree could not be written.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -21,6 +25,8 @@ pub enum Error {
     Io { path: PathBuf, source: io::Error },
     #[error("the index {} is none that this program wrote", .0.display())]
     Index(PathBuf),
+    #[error("{0}")]
+    Incomplete(String),
 }
 
 /// What is in a tree, as its index has it.
@@ -118,6 +124,14 @@ pub fn fill(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Resul
     let listing = list(index);
     let _ = fs::remove_file(index);
     listing
+}
+
+/// Bytes and files that a user may still write on the disk of `path`; `None` when it does not say.
+pub fn free(path: &Path) -> Option<(u64, u64)> {
+    let disk = nix::sys::statvfs::statvfs(path).ok()?;
+    // Some file systems (btrfs) have no number of files and say 0.
+    let files = if disk.files() == 0 { u64::MAX } else { disk.files_available() };
+    Some((disk.blocks_available() * disk.fragment_size(), files))
 }
 
 /// Adds up what is in an index file of version 2 or 3. Source: gitformat-index(5).

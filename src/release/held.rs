@@ -5,8 +5,9 @@ use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::lock::{Holder, Lock};
-use super::record::{Durable, Record, ReleaseName, RolledBack, State, Step, When, replace};
+use super::record::{Record, ReleaseName, RolledBack, State, Step, When};
 use super::{Error, NEW_LINK, Place, at, list, read_revision};
+use crate::durable::{Durable, replace};
 use crate::name::Rev;
 
 /// A site that is locked and in order: the only thing that changes it.

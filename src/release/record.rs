@@ -1,9 +1,6 @@
 //! What became of each release: one JSON file beside the releases, never inside a served folder.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::Path;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -225,33 +222,4 @@ impl Record {
         self.left = None;
         self.rolled_back = None;
     }
-}
-
-/// What of a replaced file survives a power cut from now on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Durable {
-    /// The new content.
-    Now,
-    /// The old content or the new one; which, the next write that is durable at once decides.
-    Soon,
-    /// Perhaps neither, until a `syncfs`: for a release that is of no use before that anyway.
-    Later,
-}
-
-/// Replaces `folder/name` as a whole. A crash leaves the old file, and a `.tmp-…` beside it that the next run clears.
-pub(super) fn replace(folder: &Path, name: &str, content: &[u8], durable: Durable) -> io::Result<()> {
-    let temporary = folder.join(format!(".tmp-{}", uuid::Uuid::new_v4().simple()));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
-        file.write_all(content)?;
-        if durable != Durable::Later {
-            file.sync_all()?;
-        }
-        fs::rename(&temporary, folder.join(name))?;
-        if durable == Durable::Now { File::open(folder)?.sync_all() } else { Ok(()) }
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

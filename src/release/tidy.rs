@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use super::held::Held;
 use super::record::{Record, ReleaseName, State, Step, When};
 use super::{Error, KEEP_FAILED, NEW_LINK, at, deployed_line, list, read_revision};
+use crate::process;
 
 /// Files beside a release's record that only its staging needs: git's indexes, and their locks, which a killed git leaves.
 const STAGED: [&str; 4] = ["index", "index.lock", "part", "part.lock"];
@@ -147,7 +148,7 @@ impl Held {
         if self.in_place {
             return surplus.into_iter().map(|record| self.forget(&record.release).map(|()| record.release)).collect();
         }
-        let used = folders_in_use();
+        let used = process::folders_in_use();
         let mut removed = Vec::new();
         for record in surplus {
             let folder = self.release(&record.release);
@@ -259,19 +260,6 @@ fn switched_at(link: &Path) -> When {
     made.and_then(|made| jiff::Timestamp::try_from(made).ok()).map_or_else(When::now, When)
 }
 
-fn processes() -> impl Iterator<Item = (i32, PathBuf)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
-}
-
-/// Where the processes stand that we may look at: working folder, root and program.
-fn folders_in_use() -> Vec<PathBuf> {
-    processes()
-        .flat_map(|(_, proc)| ["cwd", "root", "exe"].map(|link| fs::read_link(proc.join(link))))
-        .flatten()
-        .collect()
-}
-
 /// Ends what a killed run's scripts left running, and waits for its end. They are known by their environment, and told
 /// from a daemon that a script started on purpose by the session, which a daemon leaves.
 fn end_leftovers(current: &Path, session: i32) {
@@ -283,7 +271,7 @@ fn end_leftovers(current: &Path, session: i32) {
     };
     // More than once: one may just be starting another. Two seconds at most, for one that is stuck in the kernel.
     for _ in 0..200 {
-        let left: Vec<i32> = processes().filter(|(pid, proc)| is_left(*pid, proc)).map(|(pid, _)| pid).collect();
+        let left: Vec<i32> = process::all().filter(|(pid, proc)| is_left(*pid, proc)).map(|(pid, _)| pid).collect();
         if left.is_empty() {
             return;
         }
