@@ -18,7 +18,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::name::{NodeName, RepoName, SiteName};
+use crate::name::{Glob, NodeName, RepoName, SiteName};
 use crate::stomp::url::BrokerUrl;
 
 mod effective;
@@ -351,6 +351,43 @@ pub struct Repo {
     pub timeout: Duration,
     /// `secret-file:` for webhooks of this repository.
     pub webhook_secret: Option<SecretFile>,
+    /// `only:` patterns of branches or tags that are published; empty: all.
+    pub only: Vec<Glob>,
+    /// `ignore:` patterns of those that are not.
+    pub ignore: Vec<Glob>,
+    /// `prefix:` of the published directories' names; default none.
+    pub prefix: String,
+    /// `names:`.
+    pub names: DirNames,
+    /// `force:` mode `in-place` overwrites local changes; default false.
+    pub force: bool,
+    /// `grace:` for a replaced tree; default 60 s.
+    pub grace: Duration,
+    /// `exec:` around each publication.
+    pub exec: Exec,
+}
+
+/// Which characters a published directory's name may have; others become `_`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DirNames {
+    /// Letters, digits and `.`, `_`, `-`, `+`, `@`, `=`, `,`, with none of `.` and `-` in front.
+    #[default]
+    Plain,
+    /// `A-Z`, `a-z`, `0-9` and `_`, as Puppet wants its environments.
+    Puppet,
+}
+
+/// `exec:` of a repository: programs that are run around the publication of each directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// `before:` program and arguments; a failure keeps the old directory.
+    pub before: Vec<String>,
+    /// `after:` program and arguments.
+    pub after: Vec<String>,
+    /// `timeout:` of one run; default 5 min.
+    pub timeout: Duration,
+    /// `retries:` of one that failed, with a growing wait between them; default 2.
+    pub retries: u32,
 }
 
 /// What `fetch` does with a repository beside fetching it.

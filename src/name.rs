@@ -4,11 +4,15 @@
 //! checks again: a [`RepoName`] joined to a folder stays below that folder, a [`RefName`] is a name git itself
 //! accepts, and none of them begins with `-`, so none is ever taken for an option.
 
+mod glob;
+
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
+
+pub use glob::{Glob, NoGlob};
 
 /// Why a word is not the name it was given for. The text says which rule it breaks; the word itself is quoted, escaped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::file::{self, Entry, File};
 use super::word::{Near, nearest, parse_broker};
 use super::{
-    Access, Allow, Bus, Config, Env, Error, Interest, Jenkins, Keepalive, Machine, Mode, Packages, PostFailure,
-    Project, Repo, Secret, SecretFile, SecretPlace, Signing, Site, SiteMode, SpoolPlace, Tls, Topics, Webhook,
+    Access, Allow, Bus, Config, DirNames, Env, Error, Exec, Interest, Jenkins, Keepalive, Machine, Mode, Packages,
+    PostFailure, Project, Repo, Secret, SecretFile, SecretPlace, Signing, Site, SiteMode, SpoolPlace, Tls, Topics,
+    Webhook,
 };
 use crate::name::{NodeName, RepoName, SiteName};
 use crate::stomp::url::BrokerUrl;
@@ -140,6 +141,29 @@ fn repo(name: &RepoName, entry: Entry<file::RepoKeys>) -> Result<Repo, Error> {
         listen: keys.listen.map_or_else(|| "commits".to_owned(), |key| key.0),
         timeout: keys.timeout.map_or(TEN_MINUTES, |span| span.0),
         webhook_secret: secret(keys.secret_file),
+        only: keys.only.unwrap_or_default(),
+        ignore: keys.ignore.unwrap_or_default(),
+        prefix: keys.prefix.map_or_else(String::new, |prefix| prefix.0),
+        names: keys.names.map_or(DirNames::Plain, |names| names.0),
+        force: keys.force.unwrap_or(false),
+        grace: keys.grace.map_or(Duration::from_secs(60), |span| span.0),
+        exec: exec(&place, name, keys.exec.unwrap_or_default())?,
+    })
+}
+
+fn exec(place: &str, name: &RepoName, keys: file::ExecKeys) -> Result<Exec, Error> {
+    let program = |key: &str, words: Option<Vec<String>>| match words {
+        Some(words) if words.first().is_none_or(|program| !program.starts_with('/')) => Err(Error(format!(
+            "{place}: exec: {key}: of repository {name} is no command: name a program by its absolute path, then its arguments, \
+             as a list"
+        ))),
+        words => Ok(words.unwrap_or_default()),
+    };
+    Ok(Exec {
+        before: program("before", keys.before)?,
+        after: program("after", keys.after)?,
+        timeout: keys.timeout.map_or(Duration::from_secs(300), |span| span.0),
+        retries: keys.retries.unwrap_or(2),
     })
 }
 

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
 use super::word::{
-    Absolute, AbsoluteOrBelow, AccessWord, Below, Branch, Broker, Destination, GitUrl, ModeWord, Near, PostFailureWord,
-    Prefix, ScriptWord, SiteModeWord, Size, Span, TopicKey, UserName,
+    Absolute, AbsoluteOrBelow, AccessWord, Below, Branch, Broker, Destination, DirNamesWord, DirPrefix, GitUrl,
+    ModeWord, Near, PostFailureWord, Prefix, ScriptWord, SiteModeWord, Size, Span, TopicKey, UserName,
 };
 use super::{Error, Secret};
 use super::{legacy, mistake};
-use crate::name::{NodeName, RepoName, SiteName};
+use crate::name::{Glob, NodeName, RepoName, SiteName};
 
 /// No configuration is larger; a device or a log file given by mistake is.
 const MAX_BYTES: u64 = 16 << 20;
@@ -188,7 +188,24 @@ section!(RepoKeys {
     listen: TopicKey,
     timeout: Span,
     secret_file: Near,
+    only: Vec<Glob>,
+    ignore: Vec<Glob>,
+    prefix: DirPrefix,
+    names: DirNamesWord,
+    force: bool,
+    grace: Span,
+    exec: ExecKeys,
 });
+
+section!(
+    /// `exec:` of a repository.
+    ExecKeys {
+        before: Vec<String>,
+        after: Vec<String>,
+        timeout: Span,
+        retries: u32,
+    }
+);
 
 section!(SiteKeys {
     repo: RepoName,

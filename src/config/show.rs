@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::word::show_duration;
-use super::{AccessKind, Config, PostFailure, Repo, SecretFile, SecretPlace, Site, SiteMode, Topics};
+use super::{AccessKind, Config, DirNames, Exec, PostFailure, Repo, SecretFile, SecretPlace, Site, SiteMode, Topics};
+use crate::name::Glob;
 
 impl Config {
     /// As an object with the keys of the file. Passcodes and tokens are left out, files that hold them are named.
@@ -80,7 +81,31 @@ fn repo(repo: &Repo) -> Value {
         "listen": repo.listen,
         "timeout": show_duration(repo.timeout),
         "secret-file": file(repo.webhook_secret.as_ref()),
+        "only": patterns(&repo.only),
+        "ignore": patterns(&repo.ignore),
+        "prefix": (!repo.prefix.is_empty()).then_some(&repo.prefix),
+        "names": (repo.names == DirNames::Puppet).then_some("puppet"),
+        "force": repo.force.then_some(true),
+        "grace": show_duration(repo.grace),
+        "exec": exec(&repo.exec),
     }))
+}
+
+fn patterns(globs: &[Glob]) -> Option<Vec<&str>> {
+    (!globs.is_empty()).then(|| globs.iter().map(Glob::as_str).collect())
+}
+
+fn exec(exec: &Exec) -> Option<Value> {
+    let words = |words: &Vec<String>| (!words.is_empty()).then(|| words.clone());
+    let is_set = !exec.before.is_empty() || !exec.after.is_empty();
+    is_set.then(|| {
+        sparse(json!({
+            "before": words(&exec.before),
+            "after": words(&exec.after),
+            "timeout": show_duration(exec.timeout),
+            "retries": exec.retries,
+        }))
+    })
 }
 
 fn site(site: &Site) -> Value {

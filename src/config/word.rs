@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::{AccessKind, Mode, PostFailure, SCRIPTS, SiteMode, Topics};
+use super::{AccessKind, DirNames, Mode, PostFailure, SCRIPTS, SiteMode, Topics};
 use crate::stomp::url::BrokerUrl;
 
 /// Derives `Deserialize` from a function that reads the word.
@@ -103,6 +103,23 @@ word!(
     /// What `fetch` does, by its new name or its old one.
     ModeWord(Mode), |word| {
         MODES.iter().find(|(name, _)| *name == word).map(|(_, mode)| *mode).ok_or_else(|| one_of("mode", word, MODES.iter().map(|(name, _)| *name)))
+    }
+);
+word!(
+    /// What published directories' names begin with.
+    DirPrefix(String), |word| {
+        if word.starts_with(['.', '-']) || !word.chars().all(|c| c.is_alphanumeric() || "._-".contains(c)) {
+            return Err(format!("{word:?} is no prefix: letters, digits, '.', '_' and '-' are allowed, not '.' or '-' first"));
+        }
+        Ok(word.to_owned())
+    }
+);
+word!(
+    /// Which names a published directory may have.
+    DirNamesWord(DirNames), |word| match word {
+        "plain" => Ok(DirNames::Plain),
+        "puppet" => Ok(DirNames::Puppet),
+        _ => Err(one_of("names", word, ["plain", "puppet"].into_iter())),
     }
 );
 word!(
