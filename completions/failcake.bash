@@ -528,7 +528,7 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__fetch)
-            opts="-c -v -q -h -V --watch --drain --json --config --verbose --quiet --help --version"
+            opts="-c -v -q -h -V --watch --drain --allow-mass-removal --adopt --json --config --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -133,6 +133,25 @@ pub enum Error {
     /// The remote lists no branch, the clone has some.
     #[error("the remote lists no branch any more, the clone has {0}: nothing was removed; is it the right remote?")]
     NoBranches(usize),
+    /// A file of the work tree is not as its commit has it.
+    #[error(
+        "{path:?} has local changes ({files}): commit or revert them, or set `force: true` to have them overwritten"
+    )]
+    LocalChanges {
+        /// The work tree.
+        path: PathBuf,
+        /// The first of them.
+        files: String,
+    },
+    /// The work tree is on commits that the remote has not.
+    #[error("{path:?} has local commits: push them, or set `force: true` to have them left behind")]
+    LocalCommits {
+        /// The work tree.
+        path: PathBuf,
+    },
+    /// It is bare.
+    #[error("{0:?} is a bare repository, and mode in-place needs a work tree: move it away, and one is cloned")]
+    NoWorkTree(PathBuf),
     /// git could not be started.
     #[error(transparent)]
     Process(#[from] process::Error),

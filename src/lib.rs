@@ -21,6 +21,7 @@
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
 //! | [`tree`] | a commit as a directory |
+//! | [`publish`] | branches or tags as directories that are always whole |
 //! | [`release`] | releases/, current and their recorded state: stage, switch, prune, roll back |
 //! | [`script`] | pre-deploy, pre-link, post-deploy |
 //! | [`deploy`] | make one revision live here, or go back |
@@ -40,6 +41,7 @@ pub mod message;
 pub mod name;
 pub mod outbox;
 pub mod process;
+pub mod publish;
 pub mod release;
 pub mod script;
 pub mod seen;

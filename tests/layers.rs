@@ -24,6 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tree", &["git", "svn", "name", "process"]),
     ("release", &["tree", "name", "process", "durable"]),
     ("config", &["name", "stomp"]),
+    ("publish", &["tree", "git", "config", "name", "process", "durable"]),
     ("bus", &["stomp", "config"]),
     ("broker", &["stomp"]),
     ("outbox", &["spool", "bus", "config", "stomp"]),

@@ -1,5 +1,6 @@
-//! `failcake fetch`: keeps local clones fresh.
+//! `failcake fetch`: keeps local clones fresh, and publishes their branches or tags as directories.
 
+mod job;
 mod report;
 mod watching;
 
@@ -9,16 +10,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 
 use crate::command::FAILED;
-use crate::config::{self, Config, Mode, Source};
-use crate::git::remote::{Look, Repo};
+use crate::config::{self, Config, Source};
+use crate::git::remote::Look;
 use crate::name::RepoName;
-use crate::process::{Stop, User};
-use report::Report;
+use crate::process::Stop;
+use job::{Job, Want};
 
 /// Repositories that are worked on at a time: git and the network do the waiting, and a git server has other clients.
 const WORKERS: usize = 4;
 
-/// Keeps local clones fresh: clones what is missing, fetches what is new, removes what is gone.
+/// Keeps local clones fresh, and publishes their branches or tags as directories, by `mode:`.
+///
+/// Clones what is missing, fetches what is new, removes what is gone. Each directory is exchanged as a whole, in one system
+/// call; what stands in its place and was not published from here is never touched.
 ///
 /// Without --watch or --drain it looks at the remotes now, once, and needs no broker.
 #[derive(Debug, clap::Args)]
@@ -36,15 +40,24 @@ pub struct Args {
     /// Take what waits on the durable subscription, fetch, and exit.
     #[arg(long)]
     drain: bool,
+    /// Remove published directories however many of them have no branch or tag any more.
+    #[arg(long)]
+    allow_mass_removal: bool,
+    /// Move aside what is in the way of a directory to be published, and tell where it is kept.
+    #[arg(long)]
+    adopt: bool,
     /// Print one JSON object on a line for each repository that was looked at.
     #[arg(long)]
     json: bool,
 }
 
-/// A repository with its user looked up.
-struct Job {
-    repo: config::Repo,
-    user: Option<User>,
+/// What all repositories' publications need.
+struct Shared {
+    /// All that are configured: one may be another's submodule.
+    repos: BTreeMap<RepoName, config::Repo>,
+    node: String,
+    allow_mass_removal: bool,
+    adopt: bool,
 }
 
 type Jobs = BTreeMap<RepoName, Arc<Job>>;
@@ -55,7 +68,13 @@ type Jobs = BTreeMap<RepoName, Arc<Job>>;
 /// Of the configuration; a repository that can't be fetched is told, and the exit status is 1.
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let jobs = select(&config, &args.repos)?;
+    let shared = Arc::new(Shared {
+        repos: config.repos.clone(),
+        node: config.node.to_string(),
+        allow_mass_removal: args.allow_mass_removal,
+        adopt: args.adopt,
+    });
+    let jobs = select(&config, &args.repos, &shared)?;
     if args.watch || args.drain {
         return watching::run(jobs, &config, args.drain, args.json);
     }
@@ -63,7 +82,7 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
 }
 
 /// The named repositories, or all.
-fn select(config: &Config, names: &[String]) -> Result<Jobs, config::Error> {
+fn select(config: &Config, names: &[String], shared: &Arc<Shared>) -> Result<Jobs, config::Error> {
     if config.repos.is_empty() {
         return Err(config::Error("no repository is configured: name one with its path and url below `repos:`".into()));
     }
@@ -75,47 +94,13 @@ fn select(config: &Config, names: &[String]) -> Result<Jobs, config::Error> {
     if names.is_empty() {
         chosen.extend(config.repos.values());
     }
-    chosen.into_iter().map(|repo| Ok((repo.name.clone(), Arc::new(Job::new(repo)?)))).collect()
+    chosen.into_iter().map(|repo| Ok((repo.name.clone(), Arc::new(Job::new(repo, shared.clone())?)))).collect()
 }
 
 fn unknown(config: &Config, name: &str) -> config::Error {
     let known = config.repos.keys().map(RepoName::as_str);
     let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, name)).unwrap_or_default();
     config::Error(format!("no repository is called {name:?} below `repos:`; is it {nearest:?}?"))
-}
-
-impl Job {
-    fn new(repo: &config::Repo) -> Result<Job, config::Error> {
-        if repo.mode != Mode::Fetch {
-            let text = format!("repository {}: only `mode: fetch` is in this version", repo.name);
-            return Err(config::Error(text));
-        }
-        let user = User::find(repo.user.as_deref());
-        let user = user.map_err(|error| config::Error(format!("repository {}: {error}", repo.name)))?;
-        Ok(Job { repo: repo.clone(), user })
-    }
-
-    fn git<'a>(&'a self, stop: &'a Stop) -> Repo<'a> {
-        Repo {
-            path: &self.repo.path,
-            url: self.repo.url.as_deref(),
-            user: self.user.as_ref(),
-            timeout: self.repo.timeout,
-            stop: Some(stop),
-        }
-    }
-
-    /// Brings it up to date, tells, then repacks when that is due. Says whether it succeeded.
-    fn work(&self, look: Look, stop: &Stop, tell: impl FnOnce(Report)) -> bool {
-        let git = self.git(stop);
-        let result = git.update(look);
-        let (succeeded, brought) = (result.is_ok(), result.as_ref().is_ok_and(|updated| !updated.changes.is_empty()));
-        tell(Report { repo: self.repo.name.clone(), result });
-        if brought && let Err(error) = git.tidy() {
-            log::warn!("[{}] could not be repacked: {error}", self.repo.name);
-        }
-        succeeded
-    }
 }
 
 /// Looks at each once, several at a time.
@@ -132,14 +117,14 @@ fn once(jobs: &Jobs, json: bool) -> anyhow::Result<ExitCode> {
             scope.spawn(move || {
                 while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // The receiver outlives the threads.
-                    job.work(Look::Thorough, stop, |report| drop(teller.send(report)));
+                    job.work(&Want::look(Look::Thorough), stop, |report| drop(teller.send(report)));
                 }
             });
         }
         drop(teller);
         for report in told {
-            failed |= report.result.is_err();
-            report.print(json, true);
+            failed |= !report.is_good();
+            report.print(json, true, true);
         }
     });
     Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })

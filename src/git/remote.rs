@@ -8,6 +8,9 @@
 //! remote suddenly lists nothing. It is deleted by name after a look at the remote's list, and before the fetch, so
 //! that `foo` can make room for `foo/bar`.
 
+mod refs;
+mod work_tree;
+
 use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
@@ -37,6 +40,8 @@ pub struct Repo<'a> {
     pub timeout: Duration,
     /// Ends git early.
     pub stop: Option<&'a Stop>,
+    /// What is cloned anew gets a work tree, for [`check_out`](Self::check_out), instead of being a bare mirror.
+    pub work_tree: bool,
 }
 
 /// How closely to look.
@@ -337,11 +342,13 @@ impl Repo<'_> {
             nix::unistd::chown(folder, owner.0, owner.1).map_err(|e| io_error("hand over", folder)(e.into()))?;
         }
         let mut command = self.remote_command(None)?;
-        command.args(["clone", "--quiet", "--bare", "--origin", "origin", "-c", "failcake.own=true"]);
+        command.args(["clone", "--quiet", "--origin", "origin"]);
+        command.args(if self.work_tree { &["--no-checkout"][..] } else { &["--bare", "-c", "failcake.own=true"] });
         // A path is cloned like a URL, not by hard links into somebody else's objects; no hooks from templates.
         command.args(["--no-local", "--template=", "--"]).arg(url).arg(folder);
         self.call().run("clone", command, None)?;
-        let layout = Layout { repo: folder.to_owned(), git_dir: folder.to_owned(), own: true };
+        let git_dir = if self.work_tree { folder.join(".git") } else { folder.to_owned() };
+        let layout = Layout { repo: folder.to_owned(), git_dir, own: !self.work_tree };
         let refs = self.local_refs(&layout)?;
         // git has made the objects and references durable.
         match fs::rename(folder, self.path) {

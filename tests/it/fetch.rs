@@ -2,6 +2,7 @@
 //! go away.
 
 mod once;
+mod publishing;
 mod watching;
 
 use std::fs;

@@ -1,8 +1,10 @@
 //! What became of one look at a repository, in the words of each who wants to know.
 
+use super::job;
 use crate::git::Error;
 use crate::git::remote::{Change, Updated};
 use crate::name::{RefKind, RepoName};
+use crate::publish::Outcome;
 
 /// References told one by one; more of them are counted.
 const LINES_MAX: usize = 20;
@@ -12,13 +14,66 @@ const LINES_MAX: usize = 20;
 pub(super) struct Report {
     pub(super) repo: RepoName,
     pub(super) result: Result<Updated, Error>,
+    /// What became of the published directories.
+    pub(super) published: Result<Vec<Outcome>, job::Error>,
 }
 
 impl Report {
+    /// Did all succeed?
+    pub(super) fn is_good(&self) -> bool {
+        self.result.is_ok() && self.problems().is_empty()
+    }
+
+    /// Did it end because failcake was told to stop?
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.result, Err(Error::Stopped)) || self.published.as_ref().is_err_and(job::Error::is_stop)
+    }
+
+    /// What went wrong, line by line.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let tell = |why: &dyn std::fmt::Display| format!("problem: [{}] {why}", self.repo);
+        match (&self.result, &self.published) {
+            (Err(error), _) => vec![tell(error)],
+            (_, Err(error)) => vec![tell(error)],
+            (_, Ok(outcomes)) => {
+                let problem = |outcome: &Outcome| match outcome {
+                    Outcome::Problem(why) => Some(tell(why)),
+                    _ => None,
+                };
+                outcomes.iter().filter_map(problem).collect()
+            }
+        }
+    }
+
+    /// What was published, line by line.
+    fn published(&self) -> Vec<String> {
+        let repo = &self.repo;
+        let line = |outcome: &Outcome| match outcome {
+            Outcome::Published { path, reference, commit, .. } => {
+                Some(format!("published: [{repo}] {reference} {commit} to {}", path.display()))
+            }
+            Outcome::Removed { path, reference } => Some(format!("removed: [{repo}] {reference} from {}", path.display())),
+            Outcome::Adopted { path, kept } => {
+                Some(format!("moved aside: [{repo}] {} to {}", path.display(), kept.display()))
+            }
+            Outcome::Problem(_) => None,
+        };
+        let mut lines: Vec<String> = self.published.iter().flatten().filter_map(line).collect();
+        if let Some(more @ 1..) = lines.len().checked_sub(LINES_MAX) {
+            lines.truncate(LINES_MAX);
+            lines.push(format!("published: [{repo}] and {more} more directories"));
+        }
+        lines
+    }
+
     /// What changed, line by line; nothing when nothing did.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(super) fn news(&self) -> Vec<String> {
+        [self.fetched(), self.published()].concat()
+    }
+
+    fn fetched(&self) -> Vec<String> {
         match &self.result {
-            Err(error) => vec![format!("problem: [{}] {error}", self.repo)],
+            Err(_) => Vec::new(),
             Ok(Updated { cloned: true, changes }) => {
                 let count = |kind| changes.iter().filter(|change| change.name.kind() == kind).count();
                 let (branches, tags) = (count(RefKind::Branch), count(RefKind::Tag));
@@ -41,24 +96,45 @@ impl Report {
         }
     }
 
-    /// To stdout, problems to stderr. With `always`, that nothing changed is told too.
-    pub(super) fn print(&self, json: bool, always: bool) {
+    /// To stdout, and `problems` to stderr. With `always`, that nothing changed is told too.
+    pub(super) fn print(&self, json: bool, always: bool, problems: bool) {
         if json {
             say(&mut std::io::stdout(), &self.json().to_string());
         }
-        match &self.result {
-            Err(_) => self.lines().iter().for_each(|line| say(&mut std::io::stderr(), &format!("failcake: {line}"))),
-            Ok(_) if json => {}
-            Ok(updated) if always && !updated.cloned && updated.changes.is_empty() => {
+        if !json {
+            let news = self.news();
+            news.iter().for_each(|line| say(&mut std::io::stdout(), line));
+            if always && news.is_empty() && self.is_good() {
                 say(&mut std::io::stdout(), &format!("unchanged: [{}]", self.repo));
             }
-            Ok(_) => self.lines().iter().for_each(|line| say(&mut std::io::stdout(), line)),
+        }
+        if problems {
+            self.problems().iter().for_each(|line| say(&mut std::io::stderr(), &format!("failcake: {line}")));
         }
     }
 
     fn json(&self) -> serde_json::Value {
+        let mut json = self.fetched_json();
+        let outcome = |outcome: &Outcome| match outcome {
+            Outcome::Published { path, reference, commit, previous } => serde_json::json!({
+                "published": path, "ref": reference.to_string_lossy(), "commit": commit, "previous": previous,
+            }),
+            Outcome::Removed { path, reference } => serde_json::json!({ "removed": path, "ref": reference }),
+            Outcome::Adopted { path, kept } => serde_json::json!({ "adopted": path, "kept": kept }),
+            Outcome::Problem(why) => serde_json::json!({ "problem": why }),
+        };
+        match &self.published {
+            Ok(outcomes) if outcomes.is_empty() => {}
+            Ok(outcomes) => json["directories"] = outcomes.iter().map(outcome).collect(),
+            Err(error) => json["error"] = error.to_string().into(),
+        }
+        json["ok"] = self.is_good().into();
+        json
+    }
+
+    fn fetched_json(&self) -> serde_json::Value {
         match &self.result {
-            Err(error) => serde_json::json!({ "repo": self.repo, "ok": false, "error": error.to_string() }),
+            Err(error) => serde_json::json!({ "repo": self.repo, "error": error.to_string() }),
             Ok(updated) => {
                 let change = |change: &Change| {
                     let rev = |rev: &Option<crate::name::Rev>| rev.as_ref().map(ToString::to_string);
@@ -69,7 +145,7 @@ impl Report {
                     })
                 };
                 let changes: Vec<_> = updated.changes.iter().map(change).collect();
-                serde_json::json!({ "repo": self.repo, "ok": true, "cloned": updated.cloned, "changes": changes })
+                serde_json::json!({ "repo": self.repo, "cloned": updated.cloned, "changes": changes })
             }
         }
     }
@@ -92,24 +168,24 @@ mod tests {
     }
 
     fn report(cloned: bool, changes: Vec<Change>) -> Report {
-        Report { repo: "spog".parse().unwrap(), result: Ok(Updated { cloned, changes }) }
+        Report { repo: "spog".parse().unwrap(), result: Ok(Updated { cloned, changes }), published: Ok(Vec::new()) }
     }
 
     #[test]
     fn changes_are_told_one_by_one_up_to_a_limit() {
         let a = "a".repeat(40);
-        assert_eq!(report(false, changes(1)).lines(), [format!("fetched change: [spog] refs/heads/b000 {a}")]);
-        let many = report(false, changes(LINES_MAX + 7)).lines();
+        assert_eq!(report(false, changes(1)).news(), [format!("fetched change: [spog] refs/heads/b000 {a}")]);
+        let many = report(false, changes(LINES_MAX + 7)).news();
         assert_eq!(many.len(), LINES_MAX + 1);
         assert_eq!(many[LINES_MAX], "fetched change: [spog] and 7 more refs");
-        assert_eq!(report(false, changes(LINES_MAX)).lines().len(), LINES_MAX);
-        assert_eq!(report(true, changes(3)).lines(), ["cloned: [spog] 3 branches, 0 tags"]);
-        assert!(report(false, changes(0)).lines().is_empty());
+        assert_eq!(report(false, changes(LINES_MAX)).news().len(), LINES_MAX);
+        assert_eq!(report(true, changes(3)).news(), ["cloned: [spog] 3 branches, 0 tags"]);
+        assert!(report(false, changes(0)).news().is_empty());
     }
 
     #[test]
     fn a_deletion_says_so() {
         let gone = Change { name: "refs/heads/x".parse().unwrap(), old: "b".repeat(40).parse().ok(), new: None };
-        assert_eq!(report(false, vec![gone]).lines(), ["fetched change: [spog] refs/heads/x deleted"]);
+        assert_eq!(report(false, vec![gone]).news(), ["fetched change: [spog] refs/heads/x deleted"]);
     }
 }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use super::job::Want;
 use super::report::{Report, say};
 use super::{Jobs, WORKERS};
 use crate::bus::{Connection, Message, Target};
 use crate::command::FAILED;
 use crate::config::Config;
 use crate::git::remote::Look;
+use crate::message::build::Build;
 use crate::message::push::Push;
 use crate::message::{Envelope, Event, EventType};
 use crate::name::RepoName;
@@ -34,9 +36,8 @@ pub(super) fn run(jobs: Jobs, config: &Config, drain: bool, json: bool) -> anyho
     // Brokers allow one live connection with a client id: each verb has its own.
     target.client_id = (config.durable || drain).then(|| format!("failcake-{}-fetch", config.node));
     let pace = Pace { workers: WORKERS, gap: GAP, reconcile: config.reconcile, splay: splay(jobs.len(), drain) };
-    let merge = |wanted: &mut Look, more: Look| *wanted = more.max(*wanted);
     let keys: Vec<RepoName> = jobs.keys().cloned().collect();
-    let schedule = Schedule::new(keys, pace, Look::Thorough, merge, Box::new(random), Instant::now());
+    let schedule = Schedule::new(keys, pace, Want::look(Look::Thorough), Want::merge, Box::new(random), Instant::now());
     let connection = Connection::open(target, ears.subscriptions.clone())?;
     let mut watch = Watch::new(connection, stop.clone(), schedule, drain)?;
     let mut teller = Teller::new(config, json);
@@ -47,15 +48,15 @@ pub(super) fn run(jobs: Jobs, config: &Config, drain: bool, json: bool) -> anyho
             Err(error) => break Err(error),
             Ok(Some(Step::Message(message))) => match ears.hear(&message) {
                 Heard::Foreign => watch.dismiss(message),
-                Heard::Push(repo, look) => watch.wanted(message, &repo, look),
+                Heard::Wanted(repo, want) => watch.wanted(message, &repo, want),
                 Heard::Malformed(why) => {
                     teller.malformed(&why, watch.connection());
                     watch.dismiss(message);
                 }
             },
-            Ok(Some(Step::Begin(repo, look))) => {
+            Ok(Some(Step::Begin(repo, want))) => {
                 let (job, stop) = (jobs[&repo].clone(), stop.clone());
-                watch.work(repo, move |reporter| job.work(look, &stop, |report| reporter.tell(report)));
+                watch.work(repo, move |reporter| job.work(&want, &stop, |report| reporter.tell(report)));
             }
             Ok(Some(Step::Report(_, report))) => teller.report(&report, watch.connection()),
             Ok(Some(Step::Connected(peer))) => teller.connected(&peer.address),
@@ -85,7 +86,7 @@ enum Heard {
     /// Nothing here.
     Foreign,
     /// A look at this repository.
-    Push(RepoName, Look),
+    Wanted(RepoName, Want),
     /// It makes no sense.
     Malformed(String),
 }
@@ -138,15 +139,19 @@ impl Ears {
             Push::parse(&envelope).map(|push| {
                 // Only a thorough look removes what is gone.
                 let look = if push.new.is_zero() { Look::Thorough } else { Look::Quick };
-                (push.repo, look)
+                (push.repo, Want::look(look))
             })
         } else {
-            build_repo(&envelope).map(|repo| (repo, Look::Quick))
+            Build::parse(&envelope).and_then(|build| {
+                let repo = build.repo.ok_or(crate::message::Error::Missing("repo"))?;
+                let passed = [(build.refname, build.commit)].into();
+                Ok((repo, Want { look: Look::Quick, passed }))
+            })
         };
         match heard {
             Err(error) => Heard::Malformed(error.to_string()),
-            Ok((repo, look)) => match self.repos.get(repo.as_str()) {
-                Some(listen) if destination.is_none_or(|destination| destination == listen) => Heard::Push(repo, look),
+            Ok((repo, want)) => match self.repos.get(repo.as_str()) {
+                Some(listen) if destination.is_none_or(|destination| destination == listen) => Heard::Wanted(repo, want),
                 _ => Heard::Foreign,
             },
         }
@@ -167,15 +172,6 @@ fn claimed_repo(frame: &Frame) -> Option<&str> {
     }
     let (name, _) = frame.header("subject")?.strip_prefix('[')?.split_once(']')?;
     (!frame.body.is_empty() && frame.body != b"\n").then_some(name)
-}
-
-/// The repository that a build was of: from the JSON line, else from the `Repo:` line.
-fn build_repo(envelope: &Envelope<'_>) -> Result<RepoName, crate::message::Error> {
-    let json = envelope.json().and_then(|json| serde_json::from_str::<serde_json::Value>(json).ok());
-    let name = json.as_ref().and_then(|json| json.get("repo")?.as_str()).or_else(|| envelope.field("Repo"));
-    let name = name.ok_or(crate::message::Error::Missing("repo"))?;
-    name.parse()
-        .map_err(|error: crate::name::NameError| crate::message::Error::Bad { key: "repo", why: error.to_string() })
 }
 
 /// Tells people: on stdout and stderr, and on the events topic.
@@ -204,21 +200,21 @@ impl Teller {
     }
 
     fn report(&mut self, report: &Report, connection: &Connection) {
-        match &report.result {
-            Ok(_) => drop(self.problems.remove(&report.repo)),
-            // Our own end is no problem of the repository.
-            Err(crate::git::Error::Stopped) => return,
-            Err(error) => {
-                let (text, now) = (error.to_string(), Instant::now());
-                let told = self.problems.get(&report.repo);
-                if told.is_some_and(|(known, when)| *known == text && now < *when + TELL_AGAIN) {
-                    return;
-                }
-                self.problems.insert(report.repo.clone(), (text, now));
-            }
+        // Our own end is no problem of the repository.
+        if report.is_stopped() {
+            return;
         }
-        report.print(self.json, false);
-        for line in report.lines() {
+        let (text, now) = (report.problems().join("\n"), Instant::now());
+        let told = self.problems.get(&report.repo);
+        let is_known = told.is_some_and(|(known, when)| *known == text && now < *when + TELL_AGAIN);
+        if text.is_empty() {
+            self.problems.remove(&report.repo);
+        } else if !is_known {
+            self.problems.insert(report.repo.clone(), (text, now));
+        }
+        report.print(self.json, false, !is_known);
+        let problems = if is_known { Vec::new() } else { report.problems() };
+        for line in [report.news(), problems].concat() {
             self.event(&line, connection);
         }
     }

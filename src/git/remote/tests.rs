@@ -56,7 +56,14 @@ impl Sandbox {
     }
 
     fn repo(&self) -> Repo<'_> {
-        Repo { path: &self.clone, url: Some(&self.url), user: None, timeout: Duration::from_secs(60), stop: None }
+        Repo {
+            path: &self.clone,
+            url: Some(&self.url),
+            user: None,
+            timeout: Duration::from_secs(60),
+            stop: None,
+            work_tree: false,
+        }
     }
 
     fn update(&self, look: Look) -> Vec<String> {

@@ -58,10 +58,10 @@ fn mistakes_of_the_caller_are_told_with_what_to_do() {
     let said = machine.fetch(&["spgo"]);
     assert_eq!(said.status, Some(2));
     assert!(said.err.contains("\"spgo\"") && said.err.contains("is it \"spog\"?"), "{}", said.err);
-    machine.configure("", "  spog: { path: /srv/spog, mode: tags, target: /srv/tags }\n");
+    machine.configure("", "  spog: { path: /srv/spog, mode: tags }\n");
     let said = machine.fetch(&[]);
     assert_eq!(said.status, Some(2));
-    assert!(said.err.contains("only `mode: fetch` is in this version"), "{}", said.err);
+    assert!(said.err.contains("mode tags and no target"), "{}", said.err);
     machine.configure("", "  {}\n");
     let said = machine.fetch(&[]);
     assert_eq!(said.status, Some(2));

@@ -34,8 +34,8 @@ fn name(name: &str) -> RepoName {
 fn our_pushes_ask_for_a_quick_look_and_deletions_for_a_thorough_one() {
     let ears = ears();
     let hear = |new| ears.hear(&message(0, "", &push("spog", new)));
-    assert_eq!(hear(NEW), Heard::Push(name("spog"), Look::Quick));
-    assert_eq!(hear(NONE), Heard::Push(name("spog"), Look::Thorough));
+    assert_eq!(hear(NEW), Heard::Wanted(name("spog"), Want::look(Look::Quick)));
+    assert_eq!(hear(NONE), Heard::Wanted(name("spog"), Want::look(Look::Thorough)));
 }
 
 #[test]
@@ -51,10 +51,15 @@ fn what_is_for_others_is_left_by_its_first_line_or_subject() {
 fn a_repository_that_waits_for_its_tests_is_not_moved_by_pushes() {
     let ears = ears();
     assert_eq!(ears.hear(&message(0, "", &push("tested", NEW))), Heard::Foreign);
-    let built = |repo: &str| format!("Repo: x\nStatus: Success\nJSON: {{\"repo\":\"{repo}\"}}\n").into_bytes();
-    assert_eq!(ears.hear(&message(1, "", &built("tested"))), Heard::Push(name("tested"), Look::Quick));
-    assert_eq!(ears.hear(&message(1, "", &built("spog"))), Heard::Foreign);
-    assert_eq!(ears.hear(&message(1, "", b"Repo: tested\n")), Heard::Push(name("tested"), Look::Quick));
+    let built = |repo: &str| format!("Repo: {repo}\nURL: \nStatus: Success\n").into_bytes();
+    let want = |refname: &str, commit: &str| {
+        let passed = [(refname.parse().ok(), commit.parse().ok())].into();
+        Heard::Wanted(name("tested"), Want { look: Look::Quick, passed })
+    };
+    let hear = |subject: &str, repo: &str| ears.hear(&message(1, subject, &built(repo)));
+    assert_eq!(hear("", "tested"), want("", ""), "an old daemon's words");
+    assert_eq!(hear(&format!("Complete job 12 - [t] x {NEW}"), "tested"), want("refs/heads/x", NEW));
+    assert_eq!(hear("", "spog"), Heard::Foreign);
 }
 
 #[test]

@@ -1,0 +1,166 @@
+//! One repository's work: bring the clone up to date, then its directories.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Shared;
+use super::report::Report;
+use crate::config::{self, Mode};
+use crate::git;
+use crate::git::local::Local;
+use crate::git::remote::{Look, Repo};
+use crate::name::{RefName, Rev};
+use crate::process::{Stop, User};
+use crate::publish::{self, Outcome, Publisher};
+use crate::tree::Source;
+
+/// A repository with its user looked up.
+pub(super) struct Job {
+    pub(super) repo: config::Repo,
+    user: Option<User>,
+    shared: Arc<Shared>,
+}
+
+/// What is wanted of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Want {
+    pub(super) look: Look,
+    /// What has passed its tests, for a repository that listens for that: of which branch or tag, which commit. What an event
+    /// does not say is taken from the configuration and from the clone.
+    pub(super) passed: BTreeMap<Option<RefName>, Option<Rev>>,
+}
+
+impl Want {
+    pub(super) fn look(look: Look) -> Want {
+        Want { look, passed: BTreeMap::new() }
+    }
+
+    /// What one event wants, and what a later one adds.
+    pub(super) fn merge(&mut self, more: Want) {
+        self.look = self.look.max(more.look);
+        self.passed.extend(more.passed);
+    }
+}
+
+/// Why nothing was published.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error(transparent)]
+    Git(#[from] git::Error),
+    #[error(transparent)]
+    Publish(#[from] publish::Error),
+}
+
+impl Error {
+    pub(super) fn is_stop(&self) -> bool {
+        matches!(self, Error::Git(git::Error::Stopped) | Error::Publish(publish::Error::Stopped))
+    }
+}
+
+impl Job {
+    pub(super) fn new(repo: &config::Repo, shared: Arc<Shared>) -> Result<Job, config::Error> {
+        let user = User::find(repo.user.as_deref());
+        let user = user.map_err(|error| config::Error(format!("repository {}: {error}", repo.name)))?;
+        Ok(Job { repo: repo.clone(), user, shared })
+    }
+
+    /// Does it move only when its tests have passed?
+    pub(super) fn waits_for_tests(&self) -> bool {
+        self.repo.listen != "commits"
+    }
+
+    /// Brings it up to date, publishes, tells, then repacks when that is due. Says whether it succeeded.
+    pub(super) fn work(&self, want: &Want, stop: &Stop, tell: impl FnOnce(Report)) -> bool {
+        let git = self.git(stop);
+        let result = git.update(want.look);
+        let brought = result.as_ref().is_ok_and(|updated| !updated.changes.is_empty());
+        let published = if result.is_ok() { self.publish(&git, want, stop) } else { Ok(Vec::new()) };
+        let report = Report { repo: self.repo.name.clone(), result, published };
+        let succeeded = report.is_good();
+        tell(report);
+        if brought && let Err(error) = git.tidy() {
+            log::warn!("[{}] could not be repacked: {error}", self.repo.name);
+        }
+        succeeded
+    }
+
+    fn git<'a>(&'a self, stop: &'a Stop) -> Repo<'a> {
+        Repo {
+            path: &self.repo.path,
+            url: self.repo.url.as_deref(),
+            user: self.user.as_ref(),
+            timeout: self.repo.timeout,
+            stop: Some(stop),
+            work_tree: self.repo.mode == Mode::InPlace,
+        }
+    }
+
+    /// Makes the directories what the clone says.
+    fn publish(&self, git: &Repo<'_>, want: &Want, stop: &Stop) -> Result<Vec<Outcome>, Error> {
+        if self.repo.mode == Mode::Fetch {
+            return Ok(Vec::new());
+        }
+        let mut refs = git.refs()?;
+        let branch = self.branch(git)?;
+        if self.waits_for_tests() {
+            for (name, commit) in &want.passed {
+                let name = name.as_ref().or(branch.as_ref());
+                let tip = name.and_then(|name| refs.get(name));
+                if let (Some(name), Some(commit)) = (name, commit.as_ref().or(tip)) {
+                    git.pass(name, commit)?;
+                }
+            }
+            let passed = git.passed()?;
+            refs = refs.into_keys().filter_map(|name| Some((passed.get(&name)?.clone(), name))).map(|(commit, name)| (name, commit)).collect();
+        }
+        if self.repo.mode == Mode::InPlace {
+            return self.check_out(git, &refs, branch);
+        }
+        let clones: Vec<Source<'_>> = self.shared.repos.values().map(|repo| self.source(repo, stop)).collect();
+        let publisher = Publisher {
+            repo: &self.repo,
+            source: self.source(&self.repo, stop),
+            clones: &clones,
+            user: self.user.as_ref(),
+            host: &self.shared.node,
+            allow_mass_removal: self.shared.allow_mass_removal,
+            adopt: self.shared.adopt,
+            stop: Some(stop),
+        };
+        Ok(publisher.publish(&refs, branch)?)
+    }
+
+    /// The one branch of a mode that has one.
+    fn branch(&self, git: &Repo<'_>) -> Result<Option<RefName>, Error> {
+        if !matches!(self.repo.mode, Mode::Branch | Mode::InPlace) {
+            return Ok(None);
+        }
+        match self.repo.branch.as_ref().and_then(|branch| RefName::branch(branch).ok()) {
+            None => Ok(git.default_branch()?),
+            named => Ok(named),
+        }
+    }
+
+    fn source<'a>(&'a self, repo: &'a config::Repo, stop: &'a Stop) -> Source<'a> {
+        let (user, timeout) = (self.user.as_ref(), repo.timeout);
+        let clone = Local { path: &repo.path, user, timeout, stop: Some(stop) };
+        Source { name: repo.name.as_str(), url: repo.url.as_deref(), clone }
+    }
+
+    fn check_out(
+        &self,
+        git: &Repo<'_>,
+        refs: &BTreeMap<RefName, Rev>,
+        branch: Option<RefName>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let branch = branch.ok_or(publish::Error::NoBranch)?;
+        let Some(commit) = refs.get(&branch) else {
+            return Ok(vec![Outcome::Problem(format!("{branch} is not there (yet), nothing was checked out"))]);
+        };
+        if !git.check_out(&branch, commit, self.repo.force)? {
+            return Ok(Vec::new());
+        }
+        let (path, commit) = (self.repo.path.clone(), commit.clone());
+        Ok(vec![Outcome::Published { path, reference: branch, commit, previous: None }])
+    }
+}

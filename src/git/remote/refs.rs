@@ -1,0 +1,89 @@
+//! What a clone knows of its remote's branches and tags, and which of their commits have passed their tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Error, Layout, Repo, create_command, os, parse_refs};
+use crate::name::{RefName, Rev};
+
+/// Below it, by the ref's name without `refs/`, the commit that passed last. As references they keep what they name from
+/// being cleared away, and change as a whole.
+const PASSED: &[u8] = b"refs/failcake/passed/";
+
+impl Repo<'_> {
+    /// The remote's branches and tags as of the last update, by their names at the remote.
+    ///
+    /// # Errors
+    /// There is no clone; git.
+    pub fn refs(&self) -> Result<BTreeMap<RefName, Rev>, Error> {
+        self.local_refs(&self.found()?)
+    }
+
+    /// The remote's default branch, as far as the clone knows.
+    ///
+    /// # Errors
+    /// As [`refs`](Self::refs).
+    pub fn default_branch(&self) -> Result<Option<RefName>, Error> {
+        let layout = self.found()?;
+        let mut command = create_command(Some(&layout.repo));
+        let head = if layout.own { "HEAD" } else { "refs/remotes/origin/HEAD" };
+        command.args(["symbolic-ref", "--quiet", head]);
+        let outcome = self.call().outcome("symbolic-ref", command, None)?;
+        Ok(layout.remote_name(outcome.stdout.trim_ascii_end()))
+    }
+
+    /// Of each branch and tag, the commit that passed its tests last.
+    ///
+    /// # Errors
+    /// As [`refs`](Self::refs).
+    pub fn passed(&self) -> Result<BTreeMap<RefName, Rev>, Error> {
+        self.passed_in(&self.found()?)
+    }
+
+    /// Notes that `commit` of `name` has passed. Says whether that is news: not so when it is no commit of that ref (any
+    /// more), or older than one that has passed already, for a message may come late or twice.
+    ///
+    /// # Errors
+    /// As [`refs`](Self::refs); another run in the same repository.
+    pub fn pass(&self, name: &RefName, commit: &Rev) -> Result<bool, Error> {
+        let layout = self.found()?;
+        self.locked(&layout, || {
+            let Some(tip) = self.local_refs(&layout)?.remove(name) else { return Ok(false) };
+            if !self.contains(&layout.repo, &tip, commit)? {
+                return Ok(false);
+            }
+            if let Some(before) = self.passed_in(&layout)?.get(name)
+                && self.contains(&layout.repo, before, commit)?
+                && self.contains(&layout.repo, &tip, before)?
+            {
+                return Ok(false);
+            }
+            let mut command = create_command(Some(&layout.repo));
+            command.arg("update-ref").arg(os(&passed_name(name))).arg(commit.as_str());
+            self.call().run("update-ref", command, None)?;
+            Ok(true)
+        })
+    }
+
+    pub(super) fn found(&self) -> Result<Layout, Error> {
+        self.find()?.ok_or_else(|| Error::NotRepository(self.path.to_owned()))
+    }
+
+    fn passed_in(&self, layout: &Layout) -> Result<BTreeMap<RefName, Rev>, Error> {
+        let mut command = create_command(Some(&layout.repo));
+        command.args(["for-each-ref", "--format=%(objectname) refs/%(refname:lstrip=3)", "--", "refs/failcake/passed"]);
+        Ok(parse_refs(&self.call().run("for-each-ref", command, None)?))
+    }
+
+    /// Is `commit` in the history of `tip`? One that is not here is in nobody's.
+    fn contains(&self, repo: &Path, tip: &Rev, commit: &Rev) -> Result<bool, Error> {
+        let mut command = create_command(Some(repo));
+        command.args(["merge-base", "--is-ancestor", commit.as_str(), tip.as_str()]);
+        Ok(self.call().outcome("merge-base", command, None)?.status.success())
+    }
+}
+
+fn passed_name(name: &RefName) -> Vec<u8> {
+    let rest = name.as_bytes().strip_prefix(b"refs/").unwrap_or(name.as_bytes());
+    [PASSED, rest].concat()
+}

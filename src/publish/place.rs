@@ -1,0 +1,266 @@
+//! Where published directories stand, and what may be done there.
+
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::state::Published;
+use super::{Error, at};
+use crate::config::{Mode, Repo};
+use crate::process::User;
+
+/// The folders of one repository's publications.
+#[derive(Debug)]
+pub(super) struct Place {
+    target: PathBuf,
+    parent: PathBuf,
+    mode: Mode,
+    work: PathBuf,
+}
+
+/// What is at a directory's place.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing, or an empty folder.
+    Free,
+    /// What was published there.
+    Ours,
+    /// Something that was not published from here.
+    Foreign,
+}
+
+impl Place {
+    pub(super) fn of(repo: &Repo) -> Result<Place, Error> {
+        let target = repo.target.clone().unwrap_or_default();
+        let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+            return Err(Error::NoTarget(target));
+        };
+        let base = match repo.mode {
+            Mode::Branches | Mode::Tags => target.join(".failcake"),
+            _ => {
+                let hidden = [b".", name.as_bytes(), b".failcake"].concat();
+                parent.join(std::ffi::OsStr::from_bytes(&hidden))
+            }
+        };
+        // A comma is in no repository's name.
+        let work = base.join(repo.name.as_str().replace('/', ","));
+        Ok(Place { parent: parent.to_owned(), target, mode: repo.mode, work })
+    }
+
+    /// The folder of our own: state, lock, trees.
+    pub(super) fn work(&self) -> &Path {
+        &self.work
+    }
+
+    pub(super) fn trees(&self) -> PathBuf {
+        self.work.join("trees")
+    }
+
+    pub(super) fn tree(&self, id: &str) -> PathBuf {
+        self.trees().join(id)
+    }
+
+    pub(super) fn index(&self, id: &str) -> PathBuf {
+        self.trees().join(format!("{id}.index"))
+    }
+
+    /// The folder that the published directories are in.
+    pub(super) fn folder(&self) -> &Path {
+        match self.mode {
+            Mode::Branches | Mode::Tags => &self.target,
+            _ => &self.parent,
+        }
+    }
+
+    /// Where a directory is published; `dir` is nothing in mode `branch`.
+    pub(super) fn path(&self, dir: &str) -> PathBuf {
+        match self.mode {
+            Mode::Branches | Mode::Tags => self.target.join(dir),
+            Mode::BranchesFlat => {
+                let mut path = self.target.clone().into_os_string();
+                path.push("_");
+                path.push(dir);
+                path.into()
+            }
+            _ => self.target.clone(),
+        }
+    }
+
+    /// Makes the folders. As root, those that the user may not make are made and handed over: the last part of the target,
+    /// and the folder of our own beside it.
+    pub(super) fn prepare(&self, user: Option<&User>) -> Result<(), Error> {
+        let base = self.work.parent().unwrap_or(&self.work).to_owned();
+        let mut folders = vec![base];
+        if self.folder() == self.target {
+            folders.insert(0, self.target.clone());
+        }
+        let make = |path: &Path| match fs::DirBuilder::new().mode(0o755).create(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            done => done.map(|()| true),
+        };
+        for path in &folders {
+            let made = match user {
+                None => make(path),
+                Some(user) => match user.with_rights(|| make(path)).and_then(|made| made) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied && is_roots(path.parent()) => {
+                        make(path).and_then(|made| {
+                            // Nobody but root can have changed what is there since: the folder around it is root's.
+                            let (uid, gid) = (Some(user.uid.as_raw()), Some(user.gid.as_raw()));
+                            if made { std::os::unix::fs::lchown(path, uid, gid).map(|()| made) } else { Ok(made) }
+                        })
+                    }
+                    done => done,
+                },
+            };
+            made.map_err(at("make", path))?;
+        }
+        let trees = || fs::DirBuilder::new().recursive(true).mode(0o755).create(self.trees());
+        match user {
+            None => trees(),
+            Some(user) => user.with_rights(trees).and_then(|made| made),
+        }
+        .map_err(at("make", &self.trees()))
+    }
+
+    /// The inode of what is at a directory's place.
+    pub(super) fn inode(&self, dir: &str) -> Option<u64> {
+        fs::symlink_metadata(self.path(dir)).ok().map(|meta| meta.ino())
+    }
+
+    /// What is at a directory's place?
+    pub(super) fn standing(&self, dir: &str, published: Option<&Published>) -> Result<Standing, Error> {
+        let path = self.path(dir);
+        let meta = match fs::symlink_metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Free),
+            meta => meta.map_err(at("look at", &path))?,
+        };
+        if !meta.is_dir() {
+            return Ok(Standing::Foreign);
+        }
+        if let Some(published) = published {
+            // Not by the inode: that of a folder that was removed is soon another's, and after a restore from a backup
+            // it is another one.
+            let revision = fs::read(path.join("REVISION")).unwrap_or_default();
+            if revision.trim_ascii_end() == published.commit.as_str().as_bytes() {
+                return Ok(Standing::Ours);
+            }
+        }
+        let is_empty = fs::read_dir(&path).map_err(at("look into", &path))?.next().is_none();
+        Ok(if is_empty { Standing::Free } else { Standing::Foreign })
+    }
+
+    /// Puts a tree where nothing is, or an empty folder.
+    pub(super) fn put(&self, id: &str, dir: &str) -> io::Result<()> {
+        self.in_folder(|| fs::rename(self.tree(id), self.path(dir)))
+    }
+
+    /// Exchanges a tree with the directory that is there, in one system call.
+    pub(super) fn exchange(&self, id: &str, dir: &str) -> io::Result<()> {
+        self.in_folder(|| exchange(&self.tree(id), &self.path(dir)))
+    }
+
+    /// Takes a directory away.
+    pub(super) fn take(&self, id: &str, dir: &str) -> io::Result<()> {
+        self.in_folder(|| fs::rename(self.path(dir), self.tree(id)))
+    }
+
+    /// Moves to the things kept what was in the way and has the place of a tree now.
+    pub(super) fn keep(&self, id: &str, dir: &str) -> io::Result<PathBuf> {
+        let folder = self.work.join("adopted");
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let name = if dir.is_empty() { "target" } else { dir };
+        let kept = folder.join(format!("{name}-{}", jiff::Timestamp::now().as_second()));
+        fs::rename(self.tree(id), &kept)?;
+        Ok(kept)
+    }
+
+    /// Does `work` in the folder of the published directories, as root where the user may not and only root may: so nobody
+    /// else can have laid a link on the way.
+    fn in_folder(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
+        match work() {
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied
+                    && nix::unistd::geteuid().is_root()
+                    && is_roots(Some(self.folder())) =>
+            {
+                crate::process::as_root(work)?
+            }
+            done => done,
+        }
+    }
+
+    /// Makes what was moved between the folder and ours durable.
+    pub(super) fn sync_folder(&self) -> Result<(), Error> {
+        let sync = |path: &Path| fs::File::open(path).and_then(|file| file.sync_all());
+        let trees = self.trees();
+        sync(&trees).map_err(at("sync", &trees))?;
+        if sync(self.folder()).is_err() {
+            // One that the user may not read: then everything on the disk.
+            let file = fs::File::open(&trees).map_err(at("open", &trees))?;
+            nix::unistd::syncfs(&file).map_err(|errno| at("sync", &trees)(errno.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes trees that no state speaks of: a killed run's, after their grace, since one may have been replaced by it.
+    pub(super) fn clear_unknown(&self, known: &[&str], grace: Duration) -> Result<(), Error> {
+        let trees = self.trees();
+        for entry in fs::read_dir(&trees).map_err(at("list", &trees))? {
+            let entry = entry.map_err(at("list", &trees))?;
+            let name = entry.file_name();
+            let id = Path::new(&name).file_stem().unwrap_or(&name);
+            if known.iter().any(|known| *known == id) {
+                continue;
+            }
+            let Ok(meta) = entry.metadata() else { continue };
+            // A rename sets it too.
+            let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(meta.ctime()).unwrap_or(0));
+            if changed.elapsed().is_ok_and(|age| age >= grace) {
+                self.delete(&entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Best effort: what can't be deleted now (an application wrote files there as another user) is tried again next time.
+    pub(super) fn delete(&self, path: &Path) {
+        let done = match fs::symlink_metadata(path) {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(path),
+            Ok(_) => fs::remove_file(path),
+            Err(_) => Ok(()),
+        };
+        if let Err(error) = done {
+            log::warn!("can't remove {}: {error}", path.display());
+        }
+    }
+}
+
+/// May only root change what is in it?
+fn is_roots(folder: Option<&Path>) -> bool {
+    let meta = folder.and_then(|folder| fs::symlink_metadata(folder).ok());
+    meta.is_some_and(|meta| meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o022 == 0)
+}
+
+/// Source: renameat2(2), since Linux 3.15; not on every file system.
+fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    let c_path = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
+    let (one, other) = (c_path(one)?, c_path(other)?);
+    // SAFETY: two strings that end in NUL and live until the call has returned.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            one.as_ptr(),
+            libc::AT_FDCWD,
+            other.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
