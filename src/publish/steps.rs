@@ -83,11 +83,7 @@ impl Run<'_> {
             }
             match self.stage(wish, standing) {
                 Ok(new) => drop(self.state.under_way.insert(wish.dir.clone(), new)),
-                Err(mut why) => {
-                    // git does not say why it could not write a file.
-                    if tree::free(self.place.work()).is_some_and(|(bytes, files)| bytes < FULL || files == 0) {
-                        why.push_str(" (the disk is full: free some space)");
-                    }
+                Err(why) => {
                     self.problem(format!("{} was not published to {}: {why}", wish.reference, path.display()));
                 }
             }
@@ -131,10 +127,15 @@ impl Run<'_> {
             let meta = fs::symlink_metadata(&folder).map_err(|error| error.to_string())?;
             Ok((files, std::os::unix::fs::MetadataExt::ino(&meta)))
         });
-        let (files, inode) = prepared.inspect_err(|_| {
+        let (files, inode) = prepared.map_err(|mut why| {
+            // git does not say why it could not write a file.
+            if tree::free(self.place.work()).is_some_and(|(bytes, files)| bytes < FULL || files == 0) {
+                why.push_str(" (the disk is full: free some space)");
+            }
             // Half a tree helps nobody, and a full disk needs the room.
             self.place.delete(&folder);
             self.place.delete(&index);
+            why
         })?;
         Ok(Published {
             reference: wish.reference.to_string_lossy().into_owned(),

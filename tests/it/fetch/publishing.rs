@@ -352,3 +352,71 @@ fn the_tree_is_its_users_in_a_folder_that_only_root_may_change() {
     }
     assert_eq!(fs::metadata(machine.path("www")).unwrap().uid(), 0);
 }
+
+#[test]
+fn a_tree_moves_only_to_what_has_passed_its_tests() {
+    let (machine, broker) = (Machine::new(), Broker::start());
+    let url = format!("file://{}", machine.path("spog.git").display());
+    let keys = format!("mode: branch, listen: jenkins-success, target: {}", machine.path("site").display());
+    let spog = machine.spog();
+    let repos = format!("{}, {keys} }}\n", spog.trim_end().trim_end_matches('}'));
+    machine.configure(&broker.configuration(), &repos);
+    let first = push(&machine, "master", &[("a", "1")]);
+    let _watcher = machine.watch(&[]);
+    machine.says("listening to");
+    machine.says("cloned: [spog]");
+    machine.says("refs/heads/master is not there (yet, or any more), nothing was published");
+    let passed = |commit: &str| {
+        let mut command = machine.command(BINARY);
+        command.arg("-c").arg(machine.path("failcake.yaml")).args(["jenkins-status", "success"]);
+        command.env("JOB_NAME", "spog-tests").env("BUILD_NUMBER", "7").env("GIT_URL", &url);
+        command.env("GIT_BRANCH", "origin/master").env("GIT_COMMIT", commit);
+        assert_eq!(Said::new(&command.output().unwrap()).status, Some(0));
+    };
+    passed(&first);
+    machine.says(&format!("published: [spog] refs/heads/master {first} to "));
+    let second = push(&machine, "master", &[("a", "2")]);
+    broker.tell("spog", &second);
+    let third = push(&machine, "master", &[("a", "3")]);
+    passed(&third);
+    machine.says(&format!("published: [spog] refs/heads/master {third} to "));
+    // Late, and of no commit at all.
+    passed(&second);
+    passed(&"a".repeat(40));
+    let fourth = push(&machine, "master", &[("a", "4")]);
+    passed(&fourth);
+    machine.says(&format!("published: [spog] refs/heads/master {fourth} to "));
+    assert!(!machine.read("log").contains(&format!("master {second} to ")), "{}", machine.read("log"));
+    push(&machine, "master", &[("a", "5")]);
+    machine.fetch(&[]).ok();
+    assert_eq!(machine.read("site/a"), "4", "a look by hand or by the clock publishes nothing untested");
+}
+
+#[test]
+fn a_full_disk_leaves_the_old_tree_and_the_next_run_repairs() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let machine = publishing("mode: branch, target: ROOT/disk/site, grace: 0s");
+    push(&machine, "master", &[("a", "one")]);
+    fs::create_dir(machine.path("disk")).unwrap();
+    let big = "x".repeat(3 << 20);
+    push(&machine, "two", &[("a", "two"), ("big", &big)]);
+    // In a mount namespace of its own, which takes the disk away at its end.
+    let run = "mount -t tmpfs -o size=2m tmpfs disk && $F fetch && [ $(cat disk/site/a) = one ] || exit 90
+        git -C work push -qf origin two:master || exit 91
+        $F fetch && exit 92
+        [ $(cat disk/site/a) = one ] && [ -s disk/site/REVISION ] || exit 93
+        mount -o remount,ro disk && $F fetch && exit 94
+        [ $(cat disk/site/a) = one ] || exit 95
+        mount -o remount,rw,size=16m disk && $F fetch && [ $(cat disk/site/a) = two ] || exit 96
+        $F fetch && [ $(ls disk/.site.failcake/spog/trees | wc -l) = 1 ] || exit 97";
+    machine.git("work", &["branch", "two"]);
+    let mut command = machine.command("unshare");
+    let failcake = format!("{BINARY} -c {}", machine.path("failcake.yaml").display());
+    let output = command.args(["-m", "sh", "-c", run]).env("F", failcake).output().unwrap();
+    let said = Said::new(&output);
+    assert_eq!(said.status, Some(0), "{}{}", said.out, said.err);
+    assert!(said.err.contains("the disk is full: free some space"), "{}", said.err);
+    assert!(said.err.to_lowercase().contains("read-only"), "{}", said.err);
+}
