@@ -133,6 +133,16 @@ pub enum Error {
     /// The remote lists no branch, the clone has some.
     #[error("the remote lists no branch any more, the clone has {0}: nothing was removed; is it the right remote?")]
     NoBranches(usize),
+    /// git can't read a clone, and it stays where it is.
+    #[error("git can't read the clone {path:?} ({why}): {remedy}")]
+    Damaged {
+        /// The clone.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+        /// Why it stays, and what to do.
+        remedy: String,
+    },
     /// A file of the work tree is not as its commit has it.
     #[error(
         "{path:?} has local changes ({files}): commit or revert them, or set `force: true` to have them overwritten"

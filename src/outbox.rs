@@ -11,6 +11,7 @@
 //! Invariant: when [`Outbox::emit`] returns `Ok`, every frame was receipted, or is in a file that survives a power loss.
 
 mod drain;
+mod incoming;
 mod later;
 #[cfg(test)]
 mod tests;

@@ -104,13 +104,21 @@ impl Stop {
         Ok(Stop(Arc::new((read, write))))
     }
 
-    /// A wish that TERM, INT (Ctrl-C) and HUP express, from now to the end of this process.
+    /// A wish that TERM, INT (Ctrl-C) and HUP (the terminal is gone) express, from now to the end of this process.
     ///
     /// # Errors
     /// No file descriptors left.
     pub fn on_signals() -> io::Result<Stop> {
+        Stop::on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
+    }
+
+    /// A wish that these signals express, from now to the end of this process.
+    ///
+    /// # Errors
+    /// No file descriptors left; a signal that can't be caught.
+    pub fn on(signals: &[libc::c_int]) -> io::Result<Stop> {
         let stop = Stop::new()?;
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for &signal in signals {
             signal_hook::low_level::pipe::register(signal, stop.0.1.try_clone()?)?;
         }
         Ok(stop)
@@ -401,6 +409,10 @@ pub fn folders_in_use() -> Vec<PathBuf> {
 
 /// Everything between fork and exec: allocated here, before the fork; after it only async-signal-safe calls are made.
 fn prepare(command: &mut Command, user: Option<&User>) {
+    // The service manager talks with this process alone: a daemon that a script starts must not speak for it.
+    for key in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"] {
+        command.env_remove(key);
+    }
     let become_user = user.map(|user| {
         command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
         // Those of whoever starts this: git, for one, gives up on a configuration folder that it may not read.

@@ -8,7 +8,8 @@
 //!     sequence                 last number given, and an upper bound of count and octets; flock'ed while one spools
 //!     drain.lock               flock'ed by whoever sends
 //!     broker-HASH.down         that broker did not answer, and why; counts for 15 s from its mtime
-//!     refused/NAME             what a broker refused or a power loss damaged;  refused/NAME.reason says why
+//!     refused/NAME             what a broker refused, a power loss damaged, or a watcher heard and could not use;
+//!                              refused/NAME.reason says why
 //! ```
 //!
 //! The room knows no frames and no brokers: a payload is octets. Locks are flocks, so they die with their holders.
@@ -89,6 +90,9 @@ pub enum Error {
     /// An entry is not what was once written.
     #[error("{0}")]
     Damaged(String),
+    /// A message that is not worth its place.
+    #[error("{0} octets are too many to keep")]
+    TooLong(usize),
 }
 
 impl Error {
@@ -219,17 +223,30 @@ impl Spool {
     /// # Errors
     /// [`Error::Full`], [`Error::Io`]; nothing is left behind then.
     pub fn put(&self, id: &str, about: &str, payload: &[u8], patience: Duration) -> Result<Entry, Error> {
-        let bytes = entry::encode(about, payload);
+        self.in_turn(patience, |sequence| {
+            self.put_numbered(sequence, id, &entry::encode(about, payload), |from, to| {
+                renameat(&self.folder.fd, from, &self.folder.fd, to)
+            })
+        })
+    }
+
+    fn in_turn<T>(&self, patience: Duration, put: impl FnOnce(&File) -> Result<T, Error>) -> Result<T, Error> {
         let sequence = self.sequence()?;
         let locked = lock_within(sequence, patience);
-        let outcome = self.put_numbered(sequence, id, &bytes);
+        let outcome = put(sequence);
         if locked {
             let _ = sequence.unlock();
         }
         outcome
     }
 
-    fn put_numbered(&self, sequence: &File, id: &str, bytes: &[u8]) -> Result<Entry, Error> {
+    fn put_numbered(
+        &self,
+        sequence: &File,
+        id: &str,
+        bytes: &[u8],
+        rename: impl FnOnce(&str, &str) -> Result<(), Errno>,
+    ) -> Result<Entry, Error> {
         let length = bytes.len() as u64;
         let mut tally = match Tally::read(sequence) {
             Some(tally) if self.limits.hold(tally, length) => tally,
@@ -251,8 +268,7 @@ impl Spool {
         let temporary = format!("{TEMPORARY}{}-{id}", std::process::id());
         let written = self.write_temporary(&temporary, bytes).and_then(|file| {
             tally.write(sequence);
-            renameat(&self.folder.fd, temporary.as_str(), &self.folder.fd, name.to_string().as_str())
-                .map_err(|errno| self.error("rename an entry in", "", errno))?;
+            rename(&temporary, &name.to_string()).map_err(|errno| self.error("rename an entry in", "", errno))?;
             Ok(file)
         });
         match written {

@@ -4,8 +4,15 @@
 //! with [`Watch::wanted`] or [`Watch::dismiss`], runs a piece of work with [`Watch::work`], and tells what came of it.
 //! Messages are acknowledged after the work that they asked for. Work runs in threads of its own; heart-beats go on in
 //! the connection's. While nothing is due, nothing wakes up.
+//!
+//! HUP is [`Step::Reload`]: the verb reads its configuration and says with [`Watch::reload`] whether it is good. If so,
+//! the work in hand is finished, and the loop ends with [`Ended::Reload`] for the verb to start over.
 
+mod recent;
 mod schedule;
+mod signals;
+pub mod supervisor;
+mod teller;
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -15,10 +22,15 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::bus::{AckToken, Connection, Incoming, Message, Peer};
-use crate::process::Stop;
+use crate::bus::{AckToken, Connection, Incoming, Message, Peer, Target};
+use crate::config::Config;
+use crate::stomp::{AckMode, Subscription};
+use supervisor::Watchdog;
 
+pub use recent::Recent;
 pub use schedule::{Pace, Schedule};
+pub use signals::Signals;
+pub use teller::{Teller, say};
 
 /// So many messages are taken before work, reports and the wish to stop get their turn.
 const IN_A_ROW: u32 = 256;
@@ -28,6 +40,40 @@ const QUIET: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(10);
 /// How long a drain waits for a broker that can't be reached.
 const DRAIN_CONNECT: Duration = Duration::from_secs(30);
+/// A storm of HUPs is one reload: so long after the first, all that came are taken together.
+const SETTLE: Duration = Duration::from_millis(200);
+/// Durable events that the broker may send ahead: a burst must be here whole to be merged into one piece of work.
+const PREFETCH: u32 = 5000;
+
+/// Whom `verb` (`fetch`, say) connects to, and as whom. Brokers allow one live connection with a client id, so each
+/// verb on each node has its own.
+pub fn target(config: &Config, verb: &str, durable: bool) -> Target {
+    let mut target = Target::from(&config.bus);
+    target.client_id = durable.then(|| format!("failcake-{}-{verb}", config.node));
+    target
+}
+
+/// What `verb` subscribes to: the destination that is configured for `topic`, a key below `topics:`.
+pub fn subscription(config: &Config, verb: &str, topic: &str, durable: bool) -> Subscription {
+    Subscription {
+        destination: config.bus.topics.get(topic),
+        durable: durable.then(|| format!("failcake-{}-{verb}-{topic}", config.node)),
+        // Without a durable subscription nothing that was not acknowledged comes again: acks would say nothing.
+        ack: if durable { AckMode::Individual } else { AckMode::Auto },
+        prefetch: durable.then_some(PREFETCH),
+    }
+}
+
+/// One key is looked at within 2 s of a connect, many within up to 30 s; a drain ends soon, so it waits for none.
+pub fn splay(keys: usize, drain: bool) -> Duration {
+    let seconds = u64::try_from(keys).unwrap_or(u64::MAX).saturating_mul(2).min(30);
+    if drain { Duration::ZERO } else { Duration::from_secs(seconds) }
+}
+
+/// From 0 to 1; good enough to spread load.
+pub fn random() -> f64 {
+    f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
+}
 
 /// Why the loop ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -61,20 +107,47 @@ pub enum Step<K, W, R> {
         /// How long until the next try.
         retry_in: Duration,
     },
+    /// HUP: read the configuration again, and say with [`Watch::reload`] whether it is good.
+    Reload,
+    /// Nothing comes any more.
+    Ended(Ended),
+}
+
+/// Why the loop has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was to stop; the work in hand has ended, or its grace is over.
+    Stopped,
+    /// All that waited is done.
+    Drained,
+    /// It is to start over with the new configuration; the work in hand is finished.
+    Reload,
 }
 
 /// The loop. `K` names a piece of work, `W` says what is wanted of it, `R` is what it has to tell.
 pub struct Watch<K, W, R> {
     connection: Connection,
-    stop: Stop,
+    signals: Signals,
     schedule: Schedule<K, W, AckToken>,
     told: mpsc::Receiver<Told<K, R>>,
     teller: mpsc::Sender<Told<K, R>>,
     /// Readable when `told` has something.
     wake: Arc<EventFd>,
     in_a_row: u32,
-    stopping: Option<Instant>,
+    ending: Option<Ending>,
+    /// A HUP came, and is taken then.
+    hangup: Option<Instant>,
     drain: Option<Drain>,
+    watchdog: Option<Watchdog>,
+    ready: bool,
+}
+
+/// No work begins any more.
+#[derive(Debug, Clone, Copy)]
+struct Ending {
+    why: Ended,
+    /// Work that takes longer is left; `None` waits for it, and for what events want.
+    until: Option<Instant>,
 }
 
 struct Drain {
@@ -135,36 +208,56 @@ where
     /// No descriptors left.
     pub fn new(
         connection: Connection,
-        stop: Stop,
+        signals: Signals,
         schedule: Schedule<K, W, AckToken>,
         drain: bool,
     ) -> Result<Watch<K, W, R>, Error> {
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = Arc::new(EventFd::from_value_and_flags(0, flags).map_err(std::io::Error::from)?);
         let (teller, told) = mpsc::channel();
-        let begin = Drain { connected: false, cause: "it did not answer".to_owned(), last: Instant::now() };
+        let now = Instant::now();
+        let begin = Drain { connected: false, cause: "it did not answer".to_owned(), last: now };
         let drain = drain.then_some(begin);
-        Ok(Watch { connection, stop, schedule, told, teller, wake, in_a_row: 0, stopping: None, drain })
+        let watchdog = Watchdog::asked_for(now);
+        let (ending, hangup) = (None, None);
+        Ok(Watch {
+            connection,
+            signals,
+            schedule,
+            told,
+            teller,
+            wake,
+            in_a_row: 0,
+            ending,
+            hangup,
+            drain,
+            watchdog,
+            ready: false,
+        })
     }
 
-    /// What happened next; `None` after the wish to stop, when the work in hand has ended or the grace is over, and
-    /// when all is drained.
+    /// What happened next.
     ///
     /// # Errors
     /// [`Error::GaveUp`], [`Error::NotDrained`], [`Error::System`].
-    pub fn step(&mut self) -> Result<Option<Step<K, W, R>>, Error> {
+    pub fn step(&mut self) -> Result<Step<K, W, R>, Error> {
+        // Not when the broker is there: without one it works by the clock.
+        if !std::mem::replace(&mut self.ready, true) {
+            supervisor::ready();
+        }
         loop {
-            if self.stopping.is_none() && self.in_a_row < IN_A_ROW {
+            if self.ending.is_none() && self.in_a_row < IN_A_ROW {
                 self.in_a_row += 1;
                 if let Some(incoming) = self.connection.receive(Some(Duration::ZERO)) {
-                    return self.came(incoming).map(Some);
+                    return self.came(incoming);
                 }
             }
             let drained_inbox = self.in_a_row < IN_A_ROW;
             self.in_a_row = 0;
             let now = Instant::now();
+            let beat = self.watchdog.as_mut().map(|watchdog| watchdog.beat(now));
             match self.told.try_recv() {
-                Ok(Told::Report(key, report)) => return Ok(Some(Step::Report(key, report))),
+                Ok(Told::Report(key, report)) => return Ok(Step::Report(key, report)),
                 Ok(Told::End(key, succeeded)) => {
                     for token in self.schedule.end(&key, succeeded, now) {
                         self.connection.ack(token);
@@ -173,26 +266,39 @@ where
                 }
                 Err(_) => {}
             }
-            if self.stopping.is_none() && self.stop.is_set() {
-                self.stopping = Some(now + GRACE);
+            if self.is_hung_up(now) {
+                supervisor::reloading();
+                return Ok(Step::Reload);
             }
-            let wakes = match self.stopping {
-                Some(until) if !self.schedule.is_working() || now >= until => return Ok(None),
-                Some(until) => Some(until),
-                None => {
+            let wakes = match self.ending {
+                Some(ending) if self.has_ended(ending, now) => return Ok(Step::Ended(ending.why)),
+                Some(Ending { why: Ended::Stopped, until }) => until,
+                _ => {
                     if let Some((key, what)) = self.schedule.begin(now) {
-                        return Ok(Some(Step::Begin(key, what)));
+                        return Ok(Step::Begin(key, what));
                     }
                     let drained = self.drained(now)?;
                     if drained == Some(now) {
-                        return Ok(None);
+                        return Ok(Step::Ended(Ended::Drained));
                     }
                     self.schedule.wakes().into_iter().chain(drained).min()
                 }
             };
             if drained_inbox {
-                self.sleep(wakes)?;
+                self.sleep(wakes.into_iter().chain(beat).chain(self.hangup).min())?;
             }
+        }
+    }
+
+    /// The answer to [`Step::Reload`]: is the new configuration good? A bad one changes nothing.
+    pub fn reload(&mut self, is_good: bool) {
+        if is_good && self.ending.is_none() {
+            self.ending = Some(Ending { why: Ended::Reload, until: None });
+            self.schedule.drop_looks(Instant::now());
+        }
+        // After a good one the next loop is ready when it runs.
+        if !is_good {
+            supervisor::ready();
         }
     }
 
@@ -231,6 +337,31 @@ where
         self.connection.close();
     }
 
+    /// Looks at the signals. Is there a HUP to take?
+    fn is_hung_up(&mut self, now: Instant) -> bool {
+        if self.ending.is_none_or(|ending| ending.why != Ended::Stopped) && self.signals.stop().is_set() {
+            self.ending = Some(Ending { why: Ended::Stopped, until: Some(now + GRACE) });
+            supervisor::stopping();
+        }
+        if self.ending.is_some_and(|ending| ending.why == Ended::Stopped) {
+            self.hangup = None;
+            return false;
+        }
+        if self.signals.take_hangup() && self.hangup.is_none() {
+            self.hangup = Some(now + SETTLE);
+        }
+        self.hangup.take_if(|at| now >= *at).is_some()
+    }
+
+    fn has_ended(&self, ending: Ending, now: Instant) -> bool {
+        let waits = match ending.until {
+            Some(until) => self.schedule.is_working() && now < until,
+            None => self.schedule.has_work(),
+        };
+        // The HUP that came last counts: it is told of a configuration that the earlier ones may not have seen.
+        !waits && self.hangup.is_none()
+    }
+
     fn came(&mut self, incoming: Incoming) -> Result<Step<K, W, R>, Error> {
         if let Some(drain) = &mut self.drain {
             drain.last = Instant::now();
@@ -257,7 +388,7 @@ where
 
     /// When a drain is to be looked at again: `now` when it is complete. `None` without one, or while work runs.
     fn drained(&self, now: Instant) -> Result<Option<Instant>, Error> {
-        let Some(drain) = &self.drain else { return Ok(None) };
+        let Some(drain) = self.drain.as_ref().filter(|_| self.ending.is_none()) else { return Ok(None) };
         if !drain.connected {
             let until = drain.last + DRAIN_CONNECT;
             return if now < until { Ok(Some(until)) } else { Err(Error::NotDrained(drain.cause.clone())) };
@@ -275,15 +406,14 @@ where
             // Rounded up: a timer that is not quite due must not make a busy loop.
             Some(time) => PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX),
         };
-        let mut fds = [
-            PollFd::new(self.connection.wake_fd(), PollFlags::POLLIN),
-            PollFd::new(self.wake.as_fd(), PollFlags::POLLIN),
-            PollFd::new(self.stop.as_fd(), PollFlags::POLLIN),
-        ];
-        // While stopping only the work counts.
-        let from = usize::from(self.stopping.is_some());
-        let to = fds.len() - from;
-        match poll(&mut fds[from..to], time) {
+        let poll_for = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![poll_for(self.wake.as_fd())];
+        fds.extend(self.signals.hangup_fd().map(poll_for));
+        // Once it is set it stays readable; and while the loop ends only the work counts.
+        let stopping = self.ending.is_some_and(|ending| ending.why == Ended::Stopped);
+        fds.extend((!stopping).then(|| poll_for(self.signals.stop().as_fd())));
+        fds.extend(self.ending.is_none().then(|| poll_for(self.connection.wake_fd())));
+        match poll(&mut fds, time) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(std::io::Error::from(errno).into()),
         }

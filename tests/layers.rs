@@ -28,7 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bus", &["stomp", "config"]),
     ("broker", &["stomp"]),
     ("outbox", &["spool", "bus", "config", "stomp"]),
-    ("watch", &["bus", "seen", "config", "stomp", "name", "process"]),
+    ("watch", &["bus", "message", "outbox", "seen", "config", "stomp", "name", "process"]),
     ("deploy", &["release", "tree", "git", "svn", "script", "config", "name", "process"]),
     ("jenkins", &["config"]),
     ("apt", &["config"]),

@@ -67,16 +67,20 @@ type Jobs = BTreeMap<RepoName, Arc<Job>>;
 /// # Errors
 /// Of the configuration; a repository that can't be fetched is told, and the exit status is 1.
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
-    let config = source.load()?;
-    let shared = Arc::new(Shared {
-        repos: config.repos.clone(),
-        node: config.node.to_string(),
-        allow_mass_removal: args.allow_mass_removal,
-        adopt: args.adopt,
-    });
-    let jobs = select(&config, &args.repos, &shared)?;
+    let load = || -> anyhow::Result<(Config, Jobs)> {
+        let config = source.load()?;
+        let shared = Arc::new(Shared {
+            repos: config.repos.clone(),
+            node: config.node.to_string(),
+            allow_mass_removal: args.allow_mass_removal,
+            adopt: args.adopt,
+        });
+        let jobs = select(&config, &args.repos, &shared)?;
+        Ok((config, jobs))
+    };
+    let (config, jobs) = load()?;
     if args.watch || args.drain {
-        return watching::run(jobs, &config, args.drain, args.json);
+        return watching::run(config, jobs, load, args.drain, args.json);
     }
     once(&jobs, args.json)
 }

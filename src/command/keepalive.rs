@@ -15,6 +15,7 @@ use crate::bus::{Publisher, Target};
 use crate::config::{Config, Keepalive, Source, parse_duration};
 use crate::outbox::Outbox;
 use crate::stomp::Frame;
+use crate::watch::supervisor;
 
 /// Send a beat (a body of one newline, which every listener ignores) to each `keepalive:` destination, so that firewalls
 /// between the broker and its listeners see no idle link; and send what waits in the spool first.
@@ -59,12 +60,14 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
         signal_hook::flag::register(signal, Arc::clone(&twice))?;
         signal_hook::low_level::pipe::register(signal, signalled.try_clone()?)?;
     }
+    supervisor::ready();
     let mut next = Instant::now();
     loop {
         round(&config);
         // What was missed while a round took long is not made up for.
         next = (next + pause).max(Instant::now());
         if was_signalled(&wake, next) {
+            supervisor::stopping();
             return Ok(ExitCode::SUCCESS);
         }
     }

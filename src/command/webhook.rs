@@ -11,6 +11,7 @@ use crate::http::delivery::Door;
 use crate::http::desk::Desk;
 use crate::http::listener::{Limits, Listener};
 use crate::outbox::Outbox;
+use crate::watch::supervisor;
 
 /// Listen for webhooks of GitHub, GitLab, Gitea and Forgejo: pushes become events, merge and pull requests lines for
 /// people.
@@ -71,6 +72,8 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     listener.run(|| {
         // Who started it may have closed its stdout: no reason not to serve.
         let _ = writeln!(std::io::stdout(), "http://{address}/");
+        supervisor::status(&format!("listening on http://{address}/"));
+        supervisor::ready();
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -46,6 +46,18 @@ impl Lock {
         patience: Duration,
         stop: Option<&Stop>,
     ) -> Result<Lock, Error> {
+        loop {
+            let lock = Lock::take_once(git_dir, user, patience, stop)?;
+            // Whoever had it may have put another repository in this one's place: then this lock is of the old one.
+            let here = std::fs::symlink_metadata(git_dir.join(NAME));
+            let ours = lock.file.metadata();
+            if here.is_ok_and(|here| ours.is_ok_and(|ours| (here.dev(), here.ino()) == (ours.dev(), ours.ino()))) {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn take_once(git_dir: &Path, user: Option<&User>, patience: Duration, stop: Option<&Stop>) -> Result<Lock, Error> {
         let path = git_dir.join(NAME);
         let fail = |what, source: io::Error| Error::Io { what, path: path.clone(), source };
         // The folder belongs to `user`, we may be root: what lies there may be a trap.

@@ -8,6 +8,7 @@
 //! remote suddenly lists nothing. It is deleted by name after a look at the remote's list, and before the fetch, so
 //! that `foo` can make room for `foo/bar`.
 
+mod damage;
 mod refs;
 mod work_tree;
 
@@ -26,6 +27,10 @@ use super::lock::{self, Lock};
 use super::{Call, Error, Refs, create_command, deletions, is_local, os, parse_refs, parse_symref};
 use crate::name::{RefKind, RefName, Rev};
 use crate::process::{Stop, User};
+use damage::Doubt;
+
+/// A file in clones of our own.
+const OWN: &str = "failcake.own";
 
 /// A repository to keep fresh.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +76,17 @@ pub struct Updated {
     pub cloned: bool,
     /// In the order of their names.
     pub changes: Vec<Change>,
+    /// git could not read the clone that was here before: it was set aside, and this is a new one.
+    pub replaced: Option<Replaced>,
+}
+
+/// A clone that git could not read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    /// Where it is now.
+    pub aside: PathBuf,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// Where things are in an existing repository.
@@ -121,14 +137,26 @@ impl Repo<'_> {
     /// was or nearer to the remote, and the next update continues.
     pub fn update(&self, look: Look) -> Result<Updated, Error> {
         let Some(layout) = self.find()? else { return self.clone_missing() };
-        self.locked(&layout, || match look {
+        // These few files are not looked at by all of git's verbs, so an emptied HEAD may go unnoticed until a push comes.
+        if layout.own && damage::structure(&layout.git_dir).is_some() {
+            let error = Error::NotRepository(self.path.to_owned());
+            return self.replace_damaged(&layout, Doubt::Slight, error);
+        }
+        let result = self.locked(&layout, || match look {
             Look::Thorough => self.converge(&layout),
             Look::Quick => match self.fetch_news(&layout) {
                 // Most likely `foo` is in the way of `foo/bar`. Whatever it is, the list tells.
                 Err(Error::Failed { why, .. }) if why.contains("cannot lock ref") => self.converge(&layout),
                 other => other,
             },
-        })
+        });
+        match result {
+            Err(error) => match damage::doubt(&error) {
+                Some(doubt) => self.replace_damaged(&layout, doubt, error),
+                None => Err(error),
+            },
+            ok => ok,
+        }
     }
 
     /// Lets git repack when it thinks that it should (`gc.auto`), so that a clone does not grow for ever. Call it
@@ -168,6 +196,9 @@ impl Repo<'_> {
             let output = self.call().run("rev-parse", command, None)?;
             PathBuf::from(os(output.trim_ascii_end()))
         } else if repo.join("HEAD").is_file() && repo.join("objects").is_dir() {
+            repo.clone()
+        } else if is_own(&repo) {
+            // What makes it a repository is missing: the first look at it tells.
             repo.clone()
         } else if fs::read_dir(&repo).map_err(fail)?.next().is_none() {
             return Ok(None);
@@ -217,7 +248,7 @@ impl Repo<'_> {
         let gone = layout.gone(&before, &listing);
         let news = listing.iter().any(|(name, rev)| before.get(name) != Some(rev));
         if gone.is_empty() && !news {
-            return Ok(Updated { cloned: false, changes: Vec::new() });
+            return Ok(Updated { cloned: false, changes: Vec::new(), replaced: None });
         }
         if !gone.is_empty() {
             let names: Vec<_> = gone.iter().map(|(name, rev)| (layout.local_name(name), rev)).collect();
@@ -238,7 +269,7 @@ impl Repo<'_> {
         if layout.own && !after.is_empty() && !has_head(&layout.git_dir, &after) {
             self.follow_head(layout, &after)?;
         }
-        Ok(Updated { cloned: false, changes: diff(before, &after) })
+        Ok(Updated { cloned: false, changes: diff(before, &after), replaced: None })
     }
 
     fn fetch(&self, layout: &Layout) -> Result<(), Error> {
@@ -301,7 +332,11 @@ impl Repo<'_> {
             return Ok(refs);
         }
         let mut command = create_command(Some(&layout.repo));
-        command.args(["for-each-ref", "--format=%(objectname) %(refname)%(if)%(symref)%(then) %(symref)%(end)", "--"]);
+        // The type is asked for, and not printed, because git then looks for the object: references alone may all be
+        // like the remote's in a clone that has lost a pack.
+        let look = if layout.own { "%(if)%(objecttype)%(then)%(end)" } else { "" };
+        let format = format!("--format=%(objectname) %(refname)%(if)%(symref)%(then) %(symref)%(end){look}");
+        command.args(["for-each-ref", &format, "--"]);
         command.args([layout.branches().trim_end_matches('/'), "refs/tags"]);
         let refs = parse_refs(&self.call().run("for-each-ref", command, None)?);
         Ok(refs.into_iter().filter_map(|(name, rev)| Some((layout.remote_name(name.as_bytes())?, rev))).collect())
@@ -337,6 +372,18 @@ impl Repo<'_> {
 
     /// `None` when somebody else had put something at the path meanwhile.
     fn clone_to(&self, folder: &Path, url: &str, parent: &Path) -> Result<Option<Updated>, Error> {
+        let refs = self.clone_into(folder, url)?;
+        match fs::rename(folder, self.path) {
+            Ok(()) => {}
+            Err(e) if matches!(e.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => return Ok(None),
+            Err(e) => return Err(io_error("rename the new clone to", self.path)(e)),
+        }
+        sync_folder(parent)?;
+        Ok(Some(Updated { cloned: true, changes: diff(&Refs::new(), &refs), replaced: None }))
+    }
+
+    /// A clone of our own, durable, in an empty folder.
+    fn clone_into(&self, folder: &Path, url: &str) -> Result<Refs, Error> {
         if let Some(user) = self.user {
             let owner = (Some(user.uid), Some(user.gid));
             nix::unistd::chown(folder, owner.0, owner.1).map_err(|e| io_error("hand over", folder)(e.into()))?;
@@ -349,15 +396,13 @@ impl Repo<'_> {
         self.call().run("clone", command, None)?;
         let git_dir = if self.work_tree { folder.join(".git") } else { folder.to_owned() };
         let layout = Layout { repo: folder.to_owned(), git_dir, own: !self.work_tree };
-        let refs = self.local_refs(&layout)?;
-        // git has made the objects and references durable.
-        match fs::rename(folder, self.path) {
-            Ok(()) => {}
-            Err(e) if matches!(e.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) => return Ok(None),
-            Err(e) => return Err(io_error("rename the new clone to", self.path)(e)),
+        // git has made the objects and references durable. The mark outlives a configuration that a crash has emptied.
+        if layout.own {
+            let mark = folder.join(OWN);
+            fs::File::create(&mark).and_then(|file| file.sync_all()).map_err(io_error("create", &mark))?;
+            sync_folder(folder)?;
         }
-        fs::File::open(parent).and_then(|folder| folder.sync_all()).map_err(io_error("sync", parent))?;
-        Ok(Some(Updated { cloned: true, changes: diff(&Refs::new(), &refs) }))
+        self.local_refs(&layout)
     }
 
     /// Removes what killed clones have left. When one is under way, waits for its end and says `true`.
@@ -394,6 +439,10 @@ impl Repo<'_> {
     }
 }
 
+fn sync_folder(folder: &Path) -> Result<(), Error> {
+    fs::File::open(folder).and_then(|folder| folder.sync_all()).map_err(io_error("sync", folder))
+}
+
 fn io_error<'a>(what: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error) -> Error + 'a {
     move |source| Error::Io { what, path: path.to_owned(), source }
 }
@@ -422,11 +471,16 @@ fn lock_folder(path: &Path) -> std::io::Result<Flock<fs::File>> {
     Flock::lock(folder, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| errno.into())
 }
 
-/// Does its configuration say that we made it?
+/// Did we make it? Its configuration says so; a person who takes it over writes `failcake.own = false` there. Where it
+/// says nothing any more, the mark does.
 fn is_own(git_dir: &Path) -> bool {
     let path = git_dir.join("config");
     // Reading a pipe that the owner put there would not end.
-    path.is_file() && git2::Config::open(&path).and_then(|config| config.get_bool("failcake.own")).unwrap_or(false)
+    let said = path.is_file().then(|| git2::Config::open(&path).and_then(|config| config.get_bool("failcake.own")));
+    match said {
+        Some(Ok(own)) => own,
+        _ => git_dir.join(OWN).is_file(),
+    }
 }
 
 /// Reads references with libgit2.
@@ -434,9 +488,13 @@ fn read_refs(layout: &Layout) -> Result<Refs, git2::Error> {
     let flags = git2::RepositoryOpenFlags::NO_SEARCH;
     let repo = git2::Repository::open_ext(&layout.repo, flags, &[] as &[&std::ffi::OsStr])?;
     let mut refs = Refs::new();
+    let objects = repo.odb()?;
     for reference in repo.references()? {
         let reference = reference?;
         if let (Some(name), Some(id)) = (layout.remote_name(reference.name_bytes()), reference.target()) {
+            if layout.own && !objects.exists(id) {
+                return Err(git2::Error::from_str("a reference without its object"));
+            }
             refs.extend(id.to_string().parse().map(|rev| (name, rev)));
         }
     }

@@ -200,6 +200,7 @@ async fn serve(socket: TcpListener, shared: Arc<Shared>, ready: impl FnOnce()) -
             }
         }
     }
+    crate::watch::supervisor::stopping();
     drop(socket);
     drop(stop);
     let all = u32::try_from(most).unwrap_or(u32::MAX);

@@ -12,7 +12,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{CREATE, Error, Name, PRIVATE, READ, Spool, entry};
+use super::{CREATE, Error, Limits, Name, PRIVATE, READ, Spool, entry};
 
 /// An entry as `spool list` shows it.
 #[derive(Debug, Clone)]
@@ -32,6 +32,8 @@ pub struct Waiting {
 const REFUSED: &str = "refused";
 /// Longest reason kept, in octets.
 const REASON: usize = 2000;
+/// Longest wait for the lock under which numbers are given.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 impl Spool {
     /// Sets an entry aside, so that it blocks nothing. Killed here: at worst a reason without its entry, which nobody
@@ -43,18 +45,60 @@ impl Spool {
         let _rights = self.as_owner();
         let name = name.to_string();
         let refused = self.open_refused(true)?.ok_or_else(|| self.error("open", REFUSED, Errno::ENOENT))?;
-        let note = reason_name(&name);
-        let _ = unlinkat(&refused, note.as_str(), UnlinkatFlags::NoRemoveDir);
-        // Without its reason an entry is still better here than in everybody's way.
-        if let Ok(fd) = openat(&refused, note.as_str(), CREATE, PRIVATE) {
-            let _ = File::from(fd).write_all(&reason.as_bytes()[..reason.len().min(REASON)]);
-        }
+        self.write_reason(&refused, &name, reason);
         match renameat(&self.folder.fd, name.as_str(), &refused, name.as_str()) {
             Ok(()) => Ok(()),
             Err(errno) => {
-                let _ = unlinkat(&refused, note.as_str(), UnlinkatFlags::NoRemoveDir);
+                let _ = unlinkat(&refused, reason_name(&name).as_str(), UnlinkatFlags::NoRemoveDir);
                 if errno == Errno::ENOENT { Ok(()) } else { Err(self.error("set aside", &name, errno)) }
             }
+        }
+    }
+
+    /// Keeps what came in and was of no use, beside what a broker refused; it never waits to be sent. `kind` begins
+    /// its id: at most `most` of a kind are kept, those that came last.
+    ///
+    /// Killed here: a `tmp-` file, which the next sender clears; or a reason without its entry, which nobody reads; or
+    /// one more than `most`.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn keep(&self, kind: &str, payload: &[u8], about: &str, reason: &str, most: Limits) -> Result<(), Error> {
+        let refused = self.open_refused(true)?.ok_or_else(|| self.error("open", REFUSED, Errno::ENOENT))?;
+        let mut kept = Vec::new();
+        let prefix = format!("{kind}-");
+        self.each_refused(|name, size| {
+            if name.id.starts_with(&prefix) {
+                kept.push((name.clone(), size));
+            }
+        })?;
+        let bytes = entry::encode(about, payload);
+        let mut tally = (kept.len() as u64 + 1, kept.iter().map(|(_, size)| size).sum::<u64>() + bytes.len() as u64);
+        for (name, size) in kept {
+            if tally.0 <= most.count as u64 && tally.1 <= most.bytes {
+                break;
+            }
+            let file = name.to_string();
+            let _ = unlinkat(&refused, reason_name(&file).as_str(), UnlinkatFlags::NoRemoveDir);
+            let _ = unlinkat(&refused, file.as_str(), UnlinkatFlags::NoRemoveDir);
+            tally = (tally.0 - 1, tally.1 - size);
+        }
+        let id = format!("{prefix}{}", uuid::Uuid::now_v7());
+        self.in_turn(PATIENCE, |sequence| {
+            self.put_numbered(sequence, &id, &bytes, |from, to| {
+                self.write_reason(&refused, to, reason);
+                renameat(&self.folder.fd, from, &refused, to)
+            })
+        })
+        .map(drop)
+    }
+
+    fn write_reason(&self, refused: &OwnedFd, name: &str, reason: &str) {
+        let note = reason_name(name);
+        let _ = unlinkat(refused, note.as_str(), UnlinkatFlags::NoRemoveDir);
+        // Without its reason an entry is still better here than in everybody's way.
+        if let Ok(fd) = openat(refused, note.as_str(), CREATE, PRIVATE) {
+            let _ = File::from(fd).write_all(&reason.as_bytes()[..reason.len().min(REASON)]);
         }
     }
 

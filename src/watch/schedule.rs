@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// The first wait after a failure; it doubles up to the time between two looks by the clock.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Longer than any loop is about to end.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How fast.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
@@ -147,6 +150,18 @@ impl<K: Ord + Clone, W: Clone, T> Schedule<K, W, T> {
         self.running > 0
     }
 
+    /// Only what events want is still begun: for a loop that is about to start over, and looks at everything then.
+    pub fn drop_looks(&mut self, now: Instant) {
+        for entry in self.entries.values_mut() {
+            entry.due = now + FOREVER;
+        }
+    }
+
+    /// Is anything running or wanted by events?
+    pub fn has_work(&self) -> bool {
+        self.running > 0 || self.entries.values().any(|entry| entry.wanted.is_some())
+    }
+
     /// Is nothing running, wanted or due?
     pub fn is_idle(&self, now: Instant) -> bool {
         self.running == 0 && self.entries.values().all(|entry| entry.wanted.is_none() && entry.due > now)
@@ -258,6 +273,22 @@ mod tests {
         schedule.look_at_all(now + 2 * S);
         schedule.end(&"a", true, now + 10 * S);
         assert_eq!(schedule.begin(now + 10 * S), Some(("a", 100)));
+    }
+
+    #[test]
+    fn without_looks_only_what_events_want_is_begun() {
+        let now = Instant::now();
+        let mut schedule = schedule(&["a", "b", "c"], 1, now);
+        schedule.want(&"a", 1, None);
+        assert!(schedule.begin(now).is_some());
+        schedule.want(&"b", 1, None);
+        schedule.drop_looks(now);
+        schedule.end(&"a", true, now + S);
+        assert!(schedule.has_work());
+        assert_eq!(schedule.begin(now + 500 * S), Some(("b", 1)));
+        schedule.end(&"b", true, now + 500 * S);
+        assert_eq!(schedule.begin(now + 1000 * S), None);
+        assert!(!schedule.has_work());
     }
 
     #[test]

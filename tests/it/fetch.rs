@@ -1,8 +1,11 @@
 //! `failcake fetch`: real git, the embedded broker as a program of its own, watchers that are killed and remotes that
 //! go away.
 
+mod brokers;
 mod once;
+mod ops;
 mod publishing;
+mod repair;
 mod watching;
 
 use std::fs;
@@ -36,6 +39,8 @@ impl Machine {
         machine.write("gitconfig", "[user]\nname = Ada\nemail = ada@example.org\n[init]\ndefaultBranch = master\n");
         // Stands before git in the PATH and counts: git's own children don't come this way.
         machine.script("bin/git", "echo \"$*\" >>\"$CALLS\"\nPATH=${PATH#*:}\nexec git \"$@\"");
+        fs::create_dir(machine.path("spool")).unwrap();
+        fs::set_permissions(machine.path("spool"), fs::Permissions::from_mode(0o1777)).unwrap();
         machine.git(".", &["init", "-q", "--bare", "spog.git"]);
         machine.git(".", &["init", "-q", "work"]);
         machine.git("work", &["remote", "add", "origin", "../spog.git"]);
@@ -81,7 +86,7 @@ impl Machine {
         command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.env_remove("FAILCAKE_BROKER").env_remove("GIT_SSH_COMMAND").env("HOME", self.folder.path());
         command.env("GIT_CONFIG_GLOBAL", self.path("gitconfig")).env("GIT_CONFIG_NOSYSTEM", "1");
-        command.env("CALLS", self.path("calls"));
+        command.env("CALLS", self.path("calls")).env("FAILCAKE_SPOOL", self.path("spool"));
         let path = format!("{}:{}", self.path("bin").display(), std::env::var("PATH").unwrap());
         command.env("PATH", path);
         command

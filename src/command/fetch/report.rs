@@ -2,9 +2,10 @@
 
 use super::job;
 use crate::git::Error;
-use crate::git::remote::{Change, Updated};
+use crate::git::remote::{Change, Replaced, Updated};
 use crate::name::{RefKind, RepoName};
 use crate::publish::Outcome;
+use crate::watch::say;
 
 /// References told one by one; more of them are counted.
 const LINES_MAX: usize = 20;
@@ -66,15 +67,22 @@ impl Report {
         lines
     }
 
+    /// What was wrong and is mended: told once, and no failure.
+    fn mended(&self) -> Option<String> {
+        let Replaced { aside, why } = self.result.as_ref().ok()?.replaced.as_ref()?;
+        let aside = aside.display();
+        Some(format!("set aside: [{}] git could not read the clone ({why}); it is kept as {aside}", self.repo))
+    }
+
     /// What changed, line by line; nothing when nothing did.
     pub(super) fn news(&self) -> Vec<String> {
-        [self.fetched(), self.published()].concat()
+        [Vec::from_iter(self.mended()), self.fetched(), self.published()].concat()
     }
 
     fn fetched(&self) -> Vec<String> {
         match &self.result {
             Err(_) => Vec::new(),
-            Ok(Updated { cloned: true, changes }) => {
+            Ok(Updated { cloned: true, changes, .. }) => {
                 let count = |kind| changes.iter().filter(|change| change.name.kind() == kind).count();
                 let (branches, tags) = (count(RefKind::Branch), count(RefKind::Tag));
                 vec![format!("cloned: [{}] {branches} branches, {tags} tags", self.repo)]
@@ -145,15 +153,16 @@ impl Report {
                     })
                 };
                 let changes: Vec<_> = updated.changes.iter().map(change).collect();
-                serde_json::json!({ "repo": self.repo, "cloned": updated.cloned, "changes": changes })
+                let set_aside = updated.replaced.as_ref().map(|replaced| &replaced.aside);
+                serde_json::json!({
+                    "repo": self.repo,
+                    "cloned": updated.cloned,
+                    "changes": changes,
+                    "set_aside": set_aside,
+                })
             }
         }
     }
-}
-
-/// A line for whoever still reads: a closed pipe ends no watcher.
-pub(super) fn say(to: &mut dyn std::io::Write, line: &str) {
-    let _ = writeln!(to, "{line}");
 }
 
 #[cfg(test)]
@@ -168,7 +177,8 @@ mod tests {
     }
 
     fn report(cloned: bool, changes: Vec<Change>) -> Report {
-        Report { repo: "spog".parse().unwrap(), result: Ok(Updated { cloned, changes }), published: Ok(Vec::new()) }
+        let result = Ok(Updated { cloned, changes, replaced: None });
+        Report { repo: "spog".parse().unwrap(), result, published: Ok(Vec::new()) }
     }
 
     #[test]

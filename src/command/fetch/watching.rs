@@ -5,79 +5,95 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::job::Want;
-use super::report::{Report, say};
+use super::report::Report;
 use super::{Jobs, WORKERS};
-use crate::bus::{Connection, Message, Target};
+use crate::bus::{Connection, Message};
 use crate::command::FAILED;
 use crate::config::Config;
 use crate::git::remote::Look;
 use crate::message::build::Build;
 use crate::message::push::Push;
-use crate::message::{Envelope, Event, EventType};
+use crate::message::{Envelope, EventType};
 use crate::name::RepoName;
-use crate::process::Stop;
-use crate::stomp::{AckMode, Frame, Subscription};
-use crate::watch::{Pace, Schedule, Step, Watch};
+use crate::stomp::{Frame, Subscription};
+use crate::watch::{
+    Ended, Pace, Recent, Schedule, Signals, Step, Teller, Watch, random, splay, subscription, target,
+};
 
 /// Of one repository: however many events come, the git server is asked once in this time.
 const GAP: Duration = Duration::from_secs(1);
-/// Durable events that the broker may send ahead: a burst must be here whole to be merged into one fetch.
-const PREFETCH: u32 = 5000;
-/// Malformed messages are told at most so often, and how many there were: whoever sends them decides how many come.
-const TELL_MALFORMED: Duration = Duration::from_secs(10);
-/// The same problem of a repository is told again after so long.
-const TELL_AGAIN: Duration = Duration::from_secs(3600);
 
-/// Watches until TERM or INT, or drains.
-pub(super) fn run(jobs: Jobs, config: &Config, drain: bool, json: bool) -> anyhow::Result<ExitCode> {
-    let stop = Stop::on_signals()?;
-    let ears = Ears::new(&jobs, config, config.durable || drain);
-    let mut target = Target::from(&config.bus);
-    // Brokers allow one live connection with a client id: each verb has its own.
-    target.client_id = (config.durable || drain).then(|| format!("failcake-{}-fetch", config.node));
+/// Watches until TERM or INT, or drains. `load` reads the configuration again, on HUP.
+pub(super) fn run(
+    mut config: Config,
+    mut jobs: Jobs,
+    load: impl Fn() -> anyhow::Result<(Config, Jobs)>,
+    drain: bool,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let signals = Signals::listen(!drain)?;
+    loop {
+        let mut next = None;
+        let mut teller = Teller::new(&config, "events-fetch");
+        let ended = watch(&config, &jobs, &signals, &mut teller, drain, json, || {
+            load().map(|loaded| next = Some(loaded))
+        })?;
+        match next.filter(|_| ended == Ended::Reload) {
+            Some(loaded) => (config, jobs) = loaded,
+            None if drain && teller.has_failures() => return Ok(ExitCode::from(FAILED)),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Watches with one configuration.
+fn watch(
+    config: &Config,
+    jobs: &Jobs,
+    signals: &Signals,
+    teller: &mut Teller,
+    drain: bool,
+    json: bool,
+    mut reload: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Ended> {
+    let durable = config.durable || drain;
+    let ears = Ears::new(jobs, config, durable);
     let pace = Pace { workers: WORKERS, gap: GAP, reconcile: config.reconcile, splay: splay(jobs.len(), drain) };
     let keys: Vec<RepoName> = jobs.keys().cloned().collect();
     let schedule = Schedule::new(keys, pace, Want::look(Look::Thorough), Want::merge, Box::new(random), Instant::now());
-    let connection = Connection::open(target, ears.subscriptions.clone())?;
-    let mut watch = Watch::new(connection, stop.clone(), schedule, drain)?;
-    let mut teller = Teller::new(config, json);
+    let connection = Connection::open(target(config, "fetch", durable), ears.subscriptions.clone())?;
+    let mut watch = Watch::new(connection, signals.clone(), schedule, drain)?;
+    let mut recent = Recent::default();
 
-    let result = loop {
+    let ended = loop {
         match watch.step() {
-            Ok(None) => break Ok(()),
             Err(error) => break Err(error),
-            Ok(Some(Step::Message(message))) => match ears.hear(&message) {
+            Ok(Step::Ended(ended)) => break Ok(ended),
+            Ok(Step::Message(message)) if !recent.is_new(&message.frame) => watch.dismiss(message),
+            Ok(Step::Message(message)) => match ears.hear(&message) {
                 Heard::Foreign => watch.dismiss(message),
                 Heard::Wanted(repo, want) => watch.wanted(message, &repo, want),
                 Heard::Malformed(why) => {
-                    teller.malformed(&why, watch.connection());
+                    teller.malformed(&message, &why, watch.connection());
                     watch.dismiss(message);
                 }
             },
-            Ok(Some(Step::Begin(repo, want))) => {
-                let (job, stop) = (jobs[&repo].clone(), stop.clone());
+            Ok(Step::Begin(repo, want)) => {
+                let (job, stop) = (jobs[&repo].clone(), signals.stop().clone());
                 watch.work(repo, move |reporter| job.work(&want, &stop, |report| reporter.tell(report)));
             }
-            Ok(Some(Step::Report(_, report))) => teller.report(&report, watch.connection()),
-            Ok(Some(Step::Connected(peer))) => teller.connected(&peer.address),
-            Ok(Some(Step::Lost { cause, retry_in })) => teller.lost(&cause, retry_in),
+            Ok(Step::Report(_, report)) => tell(teller, &report, json, watch.connection()),
+            Ok(Step::Connected(peer)) => teller.connected(&peer),
+            Ok(Step::Lost { cause, retry_in }) => teller.lost(&cause, retry_in),
+            Ok(Step::Reload) => {
+                let loaded = reload();
+                teller.reloaded(&loaded, watch.connection());
+                watch.reload(loaded.is_ok());
+            }
         }
     };
     watch.close();
-    result?;
-    let failed = drain && !teller.problems.is_empty();
-    Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
-}
-
-/// One repository is looked at within 2 s of a connect, many within up to 30 s; a drain ends soon, so it waits for none.
-fn splay(repos: usize, drain: bool) -> Duration {
-    let seconds = u64::try_from(repos).unwrap_or(u64::MAX).saturating_mul(2).min(30);
-    if drain { Duration::ZERO } else { Duration::from_secs(seconds) }
-}
-
-/// From 0 to 1; good enough to spread load.
-fn random() -> f64 {
-    f64::from(uuid::Uuid::new_v4().as_fields().0) / f64::from(u32::MAX)
+    Ok(ended?)
 }
 
 /// What a message asks for.
@@ -106,15 +122,8 @@ impl Ears {
         // Two keys may have been given one destination.
         let listens: BTreeMap<String, &str> =
             jobs.values().map(|job| (topics.get(&job.repo.listen), job.repo.listen.as_str())).collect();
-        let subscription = |(destination, key): (String, &str)| Subscription {
-            destination,
-            durable: durable.then(|| format!("failcake-{}-fetch-{key}", config.node)),
-            // Without a durable subscription nothing that was not acknowledged comes again: acks would say nothing.
-            ack: if durable { AckMode::Individual } else { AckMode::Auto },
-            prefetch: durable.then_some(PREFETCH),
-        };
         let repos = jobs.iter().map(|(name, job)| (name.to_string(), topics.get(&job.repo.listen))).collect();
-        let subscriptions = listens.into_iter().map(subscription).collect();
+        let subscriptions = listens.into_values().map(|key| subscription(config, "fetch", key, durable)).collect();
         Ears { subscriptions, commits: topics.get("commits"), repos }
     }
 
@@ -174,82 +183,23 @@ fn claimed_repo(frame: &Frame) -> Option<&str> {
     (!frame.body.is_empty() && frame.body != b"\n").then_some(name)
 }
 
-/// Tells people: on stdout and stderr, and on the events topic.
-struct Teller {
-    json: bool,
-    node: String,
-    events: String,
-    /// What each repository's last look failed with, and when that was told.
-    problems: BTreeMap<RepoName, (String, Instant)>,
-    malformed: u64,
-    told_malformed: Option<Instant>,
-    lost: Option<String>,
-}
-
-impl Teller {
-    fn new(config: &Config, json: bool) -> Teller {
-        Teller {
-            json,
-            node: config.node.to_string(),
-            events: config.bus.topics.get("events-fetch"),
-            problems: BTreeMap::new(),
-            malformed: 0,
-            told_malformed: None,
-            lost: None,
-        }
+/// Tells people what became of a look.
+fn tell(teller: &mut Teller, report: &Report, json: bool, connection: &Connection) {
+    // Our own end is no problem of the repository.
+    if report.is_stopped() {
+        return;
     }
-
-    fn report(&mut self, report: &Report, connection: &Connection) {
-        // Our own end is no problem of the repository.
-        if report.is_stopped() {
-            return;
+    let problems = report.problems();
+    let is_news = match problems.is_empty() {
+        true => {
+            teller.succeeded(report.repo.as_str());
+            false
         }
-        let (text, now) = (report.problems().join("\n"), Instant::now());
-        let told = self.problems.get(&report.repo);
-        let is_known = told.is_some_and(|(known, when)| *known == text && now < *when + TELL_AGAIN);
-        if text.is_empty() {
-            self.problems.remove(&report.repo);
-        } else if !is_known {
-            self.problems.insert(report.repo.clone(), (text, now));
-        }
-        report.print(self.json, false, !is_known);
-        let problems = if is_known { Vec::new() } else { report.problems() };
-        for line in [report.news(), problems].concat() {
-            self.event(&line, connection);
-        }
-    }
-
-    fn malformed(&mut self, why: &str, connection: &Connection) {
-        self.malformed += 1;
-        let now = Instant::now();
-        if self.told_malformed.is_some_and(|when| now < when + TELL_MALFORMED) {
-            return;
-        }
-        let many = if self.malformed > 1 { format!(" (and {} more)", self.malformed - 1) } else { String::new() };
-        let line = format!("problem: dropped a malformed message: {why}{many}");
-        say(&mut std::io::stderr(), &format!("failcake: {line}"));
-        self.event(&line, connection);
-        (self.malformed, self.told_malformed) = (0, Some(now));
-    }
-
-    /// Best effort: who misses it can ask for the state of things.
-    fn event(&self, line: &str, connection: &Connection) {
-        let event = Event::human(jiff::Timestamp::now(), &format!("{} {line}", self.node));
-        connection.send(Frame::send(&self.events, event.headers, event.body.into_bytes()));
-    }
-
-    fn connected(&mut self, address: &str) {
-        self.lost = None;
-        say(&mut std::io::stderr(), &format!("failcake: listening to {address}"));
-    }
-
-    /// A broker that stays away for the same reason is told of once.
-    fn lost(&mut self, cause: &str, retry_in: Duration) {
-        if self.lost.as_deref() != Some(cause) {
-            let wait = retry_in.as_secs_f64();
-            say(&mut std::io::stderr(), &format!("failcake: no broker: {cause}; next try in {wait:.1} s"));
-            self.lost = Some(cause.to_owned());
-        }
+        false => teller.failed(report.repo.as_str(), &problems.join("\n")),
+    };
+    report.print(json, false, is_news);
+    for line in report.news().iter().chain(problems.iter().filter(|_| is_news)) {
+        teller.event(line, connection);
     }
 }
 

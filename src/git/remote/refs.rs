@@ -75,6 +75,21 @@ impl Repo<'_> {
         Ok(parse_refs(&self.call().run("for-each-ref", command, None)?))
     }
 
+    /// Takes over what has passed from a clone that this one replaces: the remote does not know it. What can't be read
+    /// there, and commits that are not here, are left.
+    pub(super) fn inherit_passed(&self, layout: &Layout, damaged: &Path) -> Result<(), Error> {
+        for (name, commit) in read_passed(damaged) {
+            let mut command = create_command(Some(&layout.repo));
+            command.args(["cat-file", "-e"]).arg(format!("{commit}^{{commit}}"));
+            if self.call().outcome("cat-file", command, None)?.status.success() {
+                let mut command = create_command(Some(&layout.repo));
+                command.arg("update-ref").arg(os(&passed_name(&name))).arg(commit.as_str());
+                self.call().run("update-ref", command, None)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Is `commit` in the history of `tip`? One that is not here is in nobody's.
     fn contains(&self, repo: &Path, tip: &Rev, commit: &Rev) -> Result<bool, Error> {
         let mut command = create_command(Some(repo));
@@ -86,4 +101,39 @@ impl Repo<'_> {
 fn passed_name(name: &RefName) -> Vec<u8> {
     let rest = name.as_bytes().strip_prefix(b"refs/").unwrap_or(name.as_bytes());
     [PASSED, rest].concat()
+}
+
+/// What git can't tell of a damaged clone, from its files: loose references are newer than packed ones.
+fn read_passed(git_dir: &Path) -> BTreeMap<RefName, Rev> {
+    // Reading a pipe that the owner put there would not end.
+    let packed = Some(git_dir.join("packed-refs")).filter(|path| path.is_file());
+    let packed = packed.and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+    let mut found = BTreeMap::new();
+    let mut add = |name: &[u8], commit: &[u8]| {
+        let name = name.strip_prefix(PASSED).and_then(|rest| RefName::from_bytes(&[b"refs/", rest].concat()).ok());
+        let commit = std::str::from_utf8(commit.trim_ascii()).ok().and_then(|commit| commit.parse().ok());
+        found.extend(name.zip(commit));
+    };
+    for line in packed.split(|b| *b == b'\n') {
+        if let Some(space) = line.iter().position(|b| *b == b' ') {
+            add(&line[space + 1..], &line[..space]);
+        }
+    }
+    let mut folders = vec![git_dir.join(os(PASSED))];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => folders.push(path),
+                Ok(kind) if kind.is_file() => {
+                    let name = path.strip_prefix(git_dir).map(|name| name.as_os_str().as_encoded_bytes().to_owned());
+                    if let (Ok(name), Ok(commit)) = (name, std::fs::read(&path)) {
+                        add(&name, &commit);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found
 }

@@ -1,3 +1,5 @@
+mod damage;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 
@@ -101,7 +103,7 @@ fn a_missing_repository_is_cloned_bare_and_left_alone_when_nothing_changed() {
     assert_eq!(sandbox.beside_the_clone(), ["spog"]);
     assert_eq!(sandbox.git("clones/spog", &["symbolic-ref", "HEAD"]), "refs/heads/master");
     let updated = sandbox.repo().update(Look::Thorough).unwrap();
-    assert_eq!(updated, Updated { cloned: false, changes: vec![] });
+    assert_eq!(updated, Updated { cloned: false, changes: vec![], replaced: None });
     assert_eq!(fs::read_to_string(sandbox.path("clones/spog/failcake.lock")).unwrap(), "", "a clean end");
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::stomp::AckMode;
 use crate::stomp::SubscriptionId;
 
 const OLD: &str = "1111111111111111111111111111111111111111";
