@@ -12,6 +12,8 @@ CARGO ?= cargo
 
 bindir = $(DESTDIR)$(PREFIX)/bin
 datadir = $(DESTDIR)$(PREFIX)/share
+unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
+sysusersdir = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
 .PHONY: build demo test sweep bench lint generated install
 
@@ -61,5 +63,13 @@ install:
 	install -m 644 completions/_failcake $(datadir)/zsh/site-functions/_failcake
 	install -m 644 completions/failcake.fish $(datadir)/fish/vendor_completions.d/failcake.fish
 	install -m 755 hooks/* $(datadir)/failcake/hooks/
+	# systemd's folders below the same prefix, with the path that the program has there.
+	install -d $(unitdir) $(sysusersdir)
+	for unit in systemd/*.service systemd/*.timer; do \
+	  sed 's|/usr/local/bin/|$(PREFIX)/bin/|' $$unit >$(unitdir)/$${unit#systemd/} || exit 1; \
+	  chmod 644 $(unitdir)/$${unit#systemd/} || exit 1; \
+	done
+	install -m 644 systemd/failcake.sysusers $(sysusersdir)/failcake.conf
+	install -m 644 cron/failcake $(datadir)/failcake/cron
 	# Each user's spool is a folder of its own in here: sticky and open, like /tmp.
 	install -d -m 1777 $(DESTDIR)/var/spool/failcake

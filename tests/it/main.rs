@@ -15,4 +15,5 @@ mod old_machines;
 mod outbox;
 mod sandbox;
 mod svn;
+mod units;
 mod webhook;
