@@ -23,6 +23,7 @@ use crate::stomp::url::BrokerUrl;
 
 mod effective;
 mod file;
+mod jenkins;
 mod legacy;
 mod mistake;
 mod show;
@@ -30,6 +31,7 @@ mod show;
 mod tests;
 mod word;
 
+pub use jenkins::{Jenkins, JobName, Pattern, Project, Template, Word};
 pub use legacy::{Import, WriteError, import};
 pub use word::parse_duration;
 
@@ -549,28 +551,4 @@ pub struct Interest {
     pub distribution: Option<String>,
     /// `list:` the one sources list to update, absolute; `None`: all.
     pub list: Option<PathBuf>,
-}
-
-/// `jenkins:`.
-#[derive(Debug, Clone, Default)]
-pub struct Jenkins {
-    /// `url:` of the controller.
-    pub url: Option<String>,
-    /// `user:` of the API token.
-    pub user: Option<String>,
-    /// `token-file:` API token.
-    pub token: Option<SecretFile>,
-    /// `projects:` by repository.
-    pub projects: BTreeMap<RepoName, Project>,
-}
-
-/// One of `jenkins: projects:`. A project of an svn repository with several is called `REPOSITORY/PROJECT`.
-#[derive(Debug, Clone)]
-pub struct Project {
-    /// `job:` to start.
-    pub job: String,
-    /// `ignore-refs:` regular expression of refs that start nothing.
-    pub ignore_refs: Option<String>,
-    /// `token-file:` the job's own build token.
-    pub token: Option<SecretPlace>,
 }

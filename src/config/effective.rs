@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::file::{self, Entry, File};
 use super::word::{Near, nearest, parse_broker};
 use super::{
-    Access, Allow, Bus, Config, DirNames, Env, Error, Exec, Interest, Jenkins, Keepalive, Machine, Mode, Packages,
-    PostFailure, Project, Repo, Secret, SecretFile, SecretPlace, Signing, Site, SiteMode, SpoolPlace, Tls, Topics,
-    Webhook,
+    Access, Allow, Bus, Config, DirNames, Env, Error, Exec, Interest, Jenkins, JobName, Keepalive, Machine, Mode,
+    Packages, PostFailure, Project, Repo, Secret, SecretFile, SecretPlace, Signing, Site, SiteMode, SpoolPlace,
+    Template, Tls, Topics, Webhook,
 };
 use crate::name::{NodeName, RepoName, SiteName};
 use crate::stomp::url::BrokerUrl;
@@ -264,16 +264,41 @@ fn packages(keys: file::PackagesKeys) -> Packages {
 }
 
 fn jenkins(keys: file::JenkinsKeys) -> Result<Jenkins, Error> {
-    let projects = each(keys.projects, |name, entry| {
-        let place = entry.place();
-        let Some(job) = entry.keys.job else {
-            return Err(Error(format!("{place}: jenkins project {name} has no job: say which one to start")));
-        };
-        let token = entry.keys.token.map(SecretPlace::Here);
-        let token = secret(entry.keys.token_file).map(SecretPlace::File).or(token);
-        Ok(Project { job, ignore_refs: entry.keys.ignore_refs, token })
-    })?;
-    Ok(Jenkins { url: keys.url, user: keys.user, token: secret(keys.token_file), projects })
+    Ok(Jenkins {
+        url: keys.url.map(|url| url.0),
+        user: keys.user.map(|user| user.0),
+        token: secret(keys.token_file),
+        ca_file: path(keys.ca_file),
+        projects: each(keys.projects, project)?,
+    })
+}
+
+fn project(name: &RepoName, entry: Entry<file::ProjectKeys>) -> Result<Project, Error> {
+    let place = entry.place();
+    let keys = entry.keys;
+    let refuse = |what: &str| Err(Error(format!("{place}: jenkins project {name} {what}")));
+    let jobs: Vec<JobName> = match (keys.job, keys.jobs) {
+        (Some(_), Some(_)) => return refuse("has job: and jobs:, keep one"),
+        (Some(job), None) => vec![job.0],
+        (None, jobs) => jobs.unwrap_or_default().into_iter().map(|job| job.0).collect(),
+    };
+    if jobs.is_empty() {
+        return refuse("has no job: say which one to start");
+    }
+    let parameters: BTreeMap<String, Template> =
+        keys.parameters.unwrap_or_default().into_iter().map(|(name, value)| (name, value.0)).collect();
+    // Jenkins takes both from the same form.
+    if parameters.contains_key("token") || parameters.keys().any(String::is_empty) {
+        return refuse("has a parameter without a name, or one called token, which Jenkins takes for the build token");
+    }
+    Ok(Project {
+        repo: keys.repo.unwrap_or_else(|| name.clone()),
+        jobs,
+        ignore_refs: keys.ignore_refs.map(|pattern| pattern.0),
+        only_refs: keys.only_refs.map(|pattern| pattern.0),
+        parameters,
+        token: secret(keys.token_file).map(SecretPlace::File).or(keys.token.map(SecretPlace::Here)),
+    })
 }
 
 /// The kernel's name for this machine up to the first dot, as the inventory calls it.

@@ -9,7 +9,8 @@ use serde::de::{Deserializer, IgnoredAny};
 
 use super::word::{
     Absolute, AbsoluteOrBelow, AccessWord, Below, Branch, Broker, Destination, DirNamesWord, DirPrefix, GitUrl,
-    ModeWord, Near, PostFailureWord, Prefix, ScriptWord, SiteModeWord, Size, Span, TopicKey, UserName,
+    JobWord, ModeWord, Near, PatternWord, PostFailureWord, Prefix, ScriptWord, SiteModeWord, Size, Span, TemplateWord,
+    TopicKey, UserName, WebUrl,
 };
 use super::{Error, Secret};
 use super::{legacy, mistake};
@@ -239,15 +240,20 @@ section!(PackagesKeys {
 });
 
 section!(JenkinsKeys {
-    url: String,
-    user: String,
+    url: WebUrl,
+    user: UserName,
     token_file: Near,
+    ca_file: Near,
     projects: BTreeMap<RepoName, Entry<ProjectKeys>>,
 });
 
 section!(ProjectKeys {
-    job: String,
-    ignore_refs: String,
+    repo: RepoName,
+    job: JobWord,
+    jobs: Vec<JobWord>,
+    ignore_refs: PatternWord,
+    only_refs: PatternWord,
+    parameters: BTreeMap<String, TemplateWord>,
     token_file: Near,
     /// From an old file, which has it in itself.
     #[serde(skip)]
@@ -380,6 +386,7 @@ impl<const ALL: bool> File<ALL> {
         }
         if let Some(jenkins) = &mut self.jenkins.0 {
             near(&mut jenkins.token_file);
+            near(&mut jenkins.ca_file);
             for entry in jenkins.projects.iter_mut().flatten().map(|(_, entry)| entry) {
                 near(&mut entry.keys.token_file);
                 entry.file = path.to_owned();

@@ -3,8 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::word::show_duration;
-use super::{AccessKind, Config, DirNames, Exec, PostFailure, Repo, SecretFile, SecretPlace, Site, SiteMode, Topics};
-use crate::name::Glob;
+use super::{
+    AccessKind, Config, DirNames, Exec, JobName, Pattern, PostFailure, Project, Repo, SecretFile, SecretPlace, Site,
+    SiteMode, Topics,
+};
+use crate::name::{Glob, RepoName};
 
 impl Config {
     /// As an object with the keys of the file. Passcodes and tokens are left out, files that hold them are named.
@@ -62,9 +65,8 @@ impl Config {
                 "url": self.jenkins.url.as_deref().map(without_password),
                 "user": self.jenkins.user,
                 "token-file": file(self.jenkins.token.as_ref()),
-                "projects": object(self.jenkins.projects.iter().map(|(name, it)| (name.as_str(), sparse(json!({
-                    "job": it.job, "ignore-refs": it.ignore_refs, "token-file": token_file(it.token.as_ref()),
-                }))))),
+                "ca-file": self.jenkins.ca_file,
+                "projects": object(self.jenkins.projects.iter().map(|(name, it)| (name.as_str(), project(name, it)))),
             })),
         }))
     }
@@ -121,6 +123,21 @@ fn site(site: &Site) -> Value {
         "mode": if site.mode == SiteMode::InPlace { "in-place" } else { "releases" },
         "required": site.required,
         "on-post-failure": if site.on_post_failure == PostFailure::Keep { "keep" } else { "switch-back" },
+    }))
+}
+
+fn project(name: &RepoName, project: &Project) -> Value {
+    let jobs: Vec<&str> = project.jobs.iter().map(JobName::as_str).collect();
+    let (job, jobs) = if let [job] = jobs[..] { (Some(job), Vec::new()) } else { (None, jobs) };
+    let parameters = project.parameters.iter().map(|(name, value)| (name.as_str(), json!(value.to_string())));
+    sparse(json!({
+        "repo": (project.repo != *name).then(|| &project.repo),
+        "job": job,
+        "jobs": jobs,
+        "ignore-refs": project.ignore_refs.as_ref().map(Pattern::as_str),
+        "only-refs": project.only_refs.as_ref().map(Pattern::as_str),
+        "parameters": object(parameters),
+        "token-file": token_file(project.token.as_ref()),
     }))
 }
 

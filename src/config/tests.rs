@@ -148,7 +148,7 @@ fn every_key_of_the_contract_is_understood() {
     assert_eq!(config.inventory[&"web01".parse().unwrap()].facts["rack"], "12");
     assert_eq!(config.signing.key, Some(folder.join("id_ed25519")));
     assert_eq!(config.keepalive[1].passcode, Some(SecretFile(folder.join("queue.passcode"))));
-    assert_eq!(config.jenkins.projects[&"spog".parse().unwrap()].job, "spog-tests");
+    assert_eq!(config.jenkins.projects[&"spog".parse().unwrap()].jobs[0].as_str(), "spog-tests");
     assert_eq!(config.packages.interest[0].distribution.as_deref(), Some("bookworm"));
 }
 
@@ -257,7 +257,12 @@ fn lists_grow_and_projects_join_across_drop_ins() {
         .file("conf.d/b.yaml", "jenkins: { user: u, projects: { a: { ignore-refs: x }, b: { job: b } } }\nkeepalive: [{destination: /topic/b}]\npackages: { interest: [{name: b}] }\n")
         .file("conf.d/c.yaml", "sites: {}\n");
     let config = place.load().unwrap();
-    let jobs: Vec<_> = config.jenkins.projects.values().map(|p| (p.job.as_str(), p.ignore_refs.as_deref())).collect();
+    let jobs: Vec<_> = config
+        .jenkins
+        .projects
+        .values()
+        .map(|p| (p.jobs[0].as_str(), p.ignore_refs.as_ref().map(Pattern::as_str)))
+        .collect();
     assert_eq!(jobs, [("a", Some("x")), ("b", None)]);
     assert_eq!((config.jenkins.url.as_deref(), config.jenkins.user.as_deref()), (Some("http://j"), Some("u")));
     assert_eq!(config.keepalive.len(), 2);
@@ -351,4 +356,44 @@ fn a_file_that_is_no_text_or_a_folder_is_told() {
     assert_eq!(place.load().unwrap_err(), "failcake.yaml:2: the configuration is not UTF-8 text");
     let place = Place::new("").file("conf.d/x.yaml/inner", "");
     assert!(place.load().unwrap_err().contains("conf.d/x.yaml: Is a directory"));
+}
+
+#[test]
+fn jenkins_projects_say_which_refs_start_which_jobs_with_what() {
+    let place = Place::new(
+        "jenkins:\n  url: https://j/\n  user: ann\n  token-file: t\n  ca-file: ca.pem\n  projects:\n    spog:\n      \
+         jobs: [team/spog, 'team/spog lint/{branch}']\n      only-refs: ^refs/heads/\n      parameters: { REF: '{ref}', WHAT: 'by {who}' }\n    \
+         docs: { repo: spog, job: docs }\n",
+    );
+    let config = place.load().unwrap();
+    let shown = config.to_json();
+    let spog = &config.jenkins.projects[&"spog".parse().unwrap()];
+    assert_eq!(spog.jobs.iter().map(JobName::as_str).collect::<Vec<_>>(), ["team/spog", "team/spog lint/{branch}"]);
+    assert!(spog.only_refs.as_ref().unwrap().fits("refs/heads/x"));
+    assert_eq!(config.jenkins.projects[&"docs".parse().unwrap()].repo, spog.repo);
+    assert_eq!(
+        shown["jenkins"]["projects"],
+        serde_json::json!({
+            "docs": { "repo": "spog", "job": "docs" },
+            "spog": {
+                "jobs": ["team/spog", "team/spog lint/{branch}"], "only-refs": "^refs/heads/",
+                "parameters": { "REF": "{ref}", "WHAT": "by {who}" },
+            },
+        })
+    );
+    for (project, said) in [
+        ("ignore-refs: '('", r#"failcake.yaml:3: ignore-refs: "(" is no regular expression"#),
+        ("job: a//b", r#"failcake.yaml:3: job: "a//b" is no job"#),
+        ("parameters: { A: '{comit}' }", r#"there is no word for braces "comit": did you mean "commit"?"#),
+        ("only-ref: x", r#"unknown key "only-ref": did you mean "only-refs"?"#),
+        ("parameters: { A: b }", "jenkins project a has no job"),
+        ("{ job: a, jobs: [b] }", "has job: and jobs:, keep one"),
+        ("{ job: a, parameters: { token: b } }", "called token"),
+    ] {
+        let project = project.strip_prefix('{').map_or_else(|| format!("{{ {project} }}"), |rest| format!("{{{rest}"));
+        let error = mistake(&format!("jenkins:\n  projects:\n    a: {project}\n"));
+        assert!(error.contains(said), "{project}: {error}");
+    }
+    let error = mistake("jenkins: { url: 'https://ann:sesame@j/' }\n");
+    assert!(error.contains("move it to user:") && !error.contains("sesame"), "{error}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error};
 
-use super::{AccessKind, DirNames, Mode, PostFailure, SCRIPTS, SiteMode, Topics};
+use super::{AccessKind, DirNames, JobName, Mode, Pattern, PostFailure, SCRIPTS, SiteMode, Template, Topics};
 use crate::stomp::url::BrokerUrl;
 
 /// Derives `Deserialize` from a function that reads the word.
@@ -187,6 +187,33 @@ word!(
     }
 );
 
+word!(
+    /// A regular expression for refs.
+    PatternWord(Pattern), Pattern::parse
+);
+word!(
+    /// A job with its folders.
+    JobWord(JobName), JobName::parse
+);
+word!(
+    /// A parameter's value.
+    TemplateWord(Template), Template::parse
+);
+word!(
+    /// Where a web server is. The error does not repeat it, since it may hold a password.
+    WebUrl(String), |word| {
+        let rest = word.strip_prefix("https://").or_else(|| word.strip_prefix("http://")).unwrap_or_default();
+        let host = rest.split('/').next().unwrap_or_default();
+        if host.contains('@') {
+            return Err("a url with a login in it: move it to user: and token-file:".to_owned());
+        }
+        if host.is_empty() || word.chars().any(|c| c.is_control() || c.is_whitespace() || "?#".contains(c)) {
+            return Err("no url of a web server: write one such as https://jenkins.example.org/".to_owned());
+        }
+        Ok(word.to_owned())
+    }
+);
+
 const MODES: [(&str, Mode); 11] = [
     ("fetch", Mode::Fetch),
     ("branch", Mode::Branch),
@@ -216,7 +243,8 @@ pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&
     (best.0 <= word.chars().count().max(3) / 2).then_some(best.1)
 }
 
-fn one_of<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
+/// That `word` is none of `known`, and which it may have been meant to be.
+pub fn one_of<'a>(what: &str, word: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     let all = known.clone().collect::<Vec<_>>().join(", ");
     match nearest(word, known) {
         Some(near) => format!("there is no {what} {word:?}: did you mean {near:?}? (one of {all})"),

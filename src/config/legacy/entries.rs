@@ -7,8 +7,10 @@ use serde::de::value::{Error as WordError, StrDeserializer};
 use super::new::{Access, Project, Repo};
 use super::ruby::{Node, Value, symbol};
 use super::{KEYS, New, Place, Tool, unknown};
-use crate::config::word::{Absolute, AccessWord, Branch, Destination, ModeWord, UserName, nearest};
-use crate::config::{Error, Mode, Secret};
+use crate::config::word::{
+    Absolute, AccessWord, Branch, Destination, ModeWord, PatternWord, UserName, WebUrl, nearest,
+};
+use crate::config::{Error, JobName, Mode, Secret};
 use crate::name::{RepoName, SiteName};
 
 /// Checks a word by the rules of the new key that it is for.
@@ -89,7 +91,8 @@ fn repo(new: &mut New, place: Place, name: &str, entry: &Node) -> Result<Repo, E
 }
 
 pub fn jenkins_url(new: &mut New, place: Place, key: &str, node: &Node) -> Result<(), Error> {
-    new.jenkins_url = Some(word(place, key, node)?);
+    let WebUrl(url) = word(place, key, node)?;
+    new.jenkins_url = Some(url);
     Ok(())
 }
 
@@ -120,9 +123,13 @@ fn project(new: &mut New, place: Place, name: &str, entry: &Node) -> Result<Proj
     let Some(job) = optional::<String>(place, entry, "project")? else {
         return Err(place.error(entry.line, name, "it has no project: say which Jenkins job to start"));
     };
+    // Braces have a meaning in a new file.
+    let job = job_name(&job).replace('{', "{{");
+    JobName::parse(&job).map_err(|what| place.error(entry.line, name, what))?;
     Ok(Project {
-        job: job_name(&job),
-        ignore_refs: optional::<String>(place, entry, "ignore_refs")?.map(|regex| regex.replace("\\/", "/")),
+        job,
+        ignore_refs: optional::<PatternWord>(place, entry, "ignore_refs")?
+            .map(|PatternWord(pattern)| pattern.as_str().replace("\\/", "/")),
         ticket: optional::<String>(place, entry, "ticket")?.filter(|ticket| !ticket.is_empty()).map(Secret),
     })
 }

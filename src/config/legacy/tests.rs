@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
-use crate::config::{AccessKind, Bus, Config, Mode, Secret, SecretPlace, Source, import};
+use crate::config::{AccessKind, Bus, Config, Mode, Pattern, Secret, SecretPlace, Source, import};
 
 const FIXTURES: [&str; 12] = [
     "stomp-postrec.yaml",
@@ -172,7 +172,7 @@ fn before_the_lists_every_other_key_was_a_repository_or_a_project() {
     let text = "rserver: stomp://a:b@c:61613\njenkins-url: http://j:8080\npuppet-environments: TOKEN\n";
     let config = load(&written("x.yaml", text).path).unwrap();
     let project = &config.jenkins.projects[&"puppet-environments".parse().unwrap()];
-    assert_eq!(project.job, "puppet-environments");
+    assert_eq!(project.jobs[0].as_str(), "puppet-environments");
     assert_eq!(project.token, Some(SecretPlace::Here(Secret("TOKEN".to_owned()))));
 }
 
@@ -185,7 +185,12 @@ fn jenkins_projects_have_one_level_or_two() {
         .projects
         .iter()
         .map(|(name, it)| {
-            (name.as_str(), it.job.as_str(), it.ignore_refs.as_deref(), it.token.as_ref().unwrap().read().unwrap().0)
+            (
+                name.as_str(),
+                it.jobs[0].as_str(),
+                it.ignore_refs.as_ref().map(Pattern::as_str),
+                it.token.as_ref().unwrap().read().unwrap().0,
+            )
         })
         .collect();
     assert_eq!(
@@ -541,14 +546,16 @@ proptest! {
         passcode in "[ -~]{1,12}",
         second in "[ -~]{0,12}",
         topic in "[a-z.]{1,12}",
-        job in "[ -~]{1,12}",
+        job in "[a-z%{} '&#:;!-]{1,12}",
+        refs in "[ -~]{1,12}",
     ) {
+        let refs = regex_lite::escape(&refs);
         let host = |passcode: &str| json!({ ":host": "b", ":login": "u%41", ":passcode": passcode });
         let repos: serde_json::Map<_, _> = names.iter().map(|name| {
             (name.clone(), json!({ "repo": format!("/data/{name}"), "target": "/t", "mode": "atomic", "user": "www-data" }))
         }).collect();
         let projects: serde_json::Map<_, _> = names.iter().map(|name| {
-            (name.clone(), json!({ "project": job, "ticket": passcode, "ignore_refs": job }))
+            (name.clone(), json!({ "project": job, "ticket": passcode, "ignore_refs": refs }))
         }).collect();
         let text = serde_saphyr::to_string(&json!({
             "stompconnector": { ":hosts": [host(&passcode), host(&second)] },
