@@ -46,6 +46,9 @@ _failcake() {
             failcake,jenkins-status)
                 cmd="failcake__subcmd__jenkins__subcmd__status"
                 ;;
+            failcake,jenkins-trigger)
+                cmd="failcake__subcmd__jenkins__subcmd__trigger"
+                ;;
             failcake,keepalive)
                 cmd="failcake__subcmd__keepalive"
                 ;;
@@ -123,6 +126,9 @@ _failcake() {
                 ;;
             failcake__subcmd__help,jenkins-status)
                 cmd="failcake__subcmd__help__subcmd__jenkins__subcmd__status"
+                ;;
+            failcake__subcmd__help,jenkins-trigger)
+                cmd="failcake__subcmd__help__subcmd__jenkins__subcmd__trigger"
                 ;;
             failcake__subcmd__help,keepalive)
                 cmd="failcake__subcmd__help__subcmd__keepalive"
@@ -242,7 +248,7 @@ _failcake() {
 
     case "${cmd}" in
         failcake)
-            opts="-c -v -q -h -V --config --verbose --quiet --help --version notify-commit jenkins-status webhook keepalive publish fetch deploy rollback state tags hold unhold check spool config broker demo completions man help"
+            opts="-c -v -q -h -V --config --verbose --quiet --help --version notify-commit jenkins-status jenkins-trigger webhook keepalive publish fetch deploy rollback state tags hold unhold check spool config broker demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -550,7 +556,7 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__help)
-            opts="notify-commit jenkins-status webhook keepalive publish fetch deploy rollback state tags hold unhold check spool config broker demo completions man help"
+            opts="notify-commit jenkins-status jenkins-trigger webhook keepalive publish fetch deploy rollback state tags hold unhold check spool config broker demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -718,6 +724,20 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__help__subcmd__jenkins__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__jenkins__subcmd__trigger)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1007,6 +1027,32 @@ _failcake() {
                     return 0
                     ;;
                 --branch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__jenkins__subcmd__trigger)
+            opts="-c -v -q -h -V --commit --watch --drain --follow --list --retry --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --commit)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -40,6 +40,7 @@ macro_rules! verbs {
 verbs! {
     notify_commit NotifyCommit,
     jenkins_status JenkinsStatus,
+    jenkins_trigger JenkinsTrigger,
     webhook Webhook,
     keepalive Keepalive,
     publish Publish,

@@ -12,6 +12,7 @@
 //! | [`outbox`] | spool first, then send over the bus, oldest first |
 //! | [`spool`] | a folder of waiting messages, one per user |
 //! | [`journal`] | where the log goes: stderr, or systemd's journal |
+//! | [`jenkins`] | the part of Jenkins' remote API that starts and follows builds |
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
 //! | [`forge`] | what forges say in their webhooks, told apart and checked |
 //! | [`http`] | webhook deliveries, over HTTP and CGI: the only room with an async runtime |
@@ -36,6 +37,7 @@ pub mod durable;
 pub mod forge;
 pub mod git;
 pub mod http;
+pub mod jenkins;
 pub mod journal;
 pub mod message;
 pub mod name;

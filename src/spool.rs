@@ -8,6 +8,7 @@
 //!     sequence                 last number given, and an upper bound of count and octets; flock'ed while one spools
 //!     drain.lock               flock'ed by whoever sends
 //!     broker-HASH.down         that broker did not answer, and why; counts for 15 s from its mtime
+//!     NAME/                    what a verb keeps for itself: a folder like this one
 //!     refused/NAME             what a broker refused, a power loss damaged, or a watcher heard and could not use;
 //!                              refused/NAME.reason says why
 //! ```
@@ -179,6 +180,14 @@ impl Spool {
     /// [`Error::NotOurs`], [`Error::Io`], [`Error::NoHome`].
     pub fn open(parent: &Path, limits: Limits) -> Result<Spool, Error> {
         folder::open_own(parent).map(|folder| Spool::of(folder, limits))
+    }
+
+    /// A folder of its own inside this one, for a verb's own waiting things: whoever sends from here does not see it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn inner(&self, name: &'static str) -> Result<Spool, Error> {
+        folder::open_inner(&self.folder, name).map(|folder| Spool::of(folder, self.limits))
     }
 
     /// The folders that exist and that this user may see: for root everybody's below `parent`, else the user's own.

@@ -309,6 +309,11 @@ where
         }
     }
 
+    /// Work on `key` is wanted, whatever the messages say.
+    pub fn want(&mut self, key: &K, what: W) {
+        self.schedule.want(key, what, None);
+    }
+
     /// The message asks for nothing here.
     pub fn dismiss(&mut self, message: Message) {
         if let Some(token) = message.ack {

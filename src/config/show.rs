@@ -131,7 +131,7 @@ fn project(name: &RepoName, project: &Project) -> Value {
     let (job, jobs) = if let [job] = jobs[..] { (Some(job), Vec::new()) } else { (None, jobs) };
     let parameters = project.parameters.iter().map(|(name, value)| (name.as_str(), json!(value.to_string())));
     sparse(json!({
-        "repo": (project.repo != *name).then(|| &project.repo),
+        "repo": (project.repo != *name).then_some(&project.repo),
         "job": job,
         "jobs": jobs,
         "ignore-refs": project.ignore_refs.as_ref().map(Pattern::as_str),

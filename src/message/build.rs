@@ -80,6 +80,8 @@ pub struct Build {
     pub commit: Option<Rev>,
     /// `CHANGE_ID`: the pull or merge request that was built.
     pub change: Option<String>,
+    /// `FAILCAKE_EVENT_ID`: the push that it was started for, when failcake started it.
+    pub cause: Option<EventId>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +97,8 @@ struct Json {
     number: Option<String>,
     url: Option<String>,
     change: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -117,6 +121,7 @@ impl Build {
             refname: refname(&variable),
             commit: variable("GIT_COMMIT").and_then(|id| id.parse().ok()),
             change: variable("CHANGE_ID"),
+            cause: variable("FAILCAKE_EVENT_ID").and_then(|id| id.parse().ok()),
         }
     }
 
@@ -144,6 +149,7 @@ impl Build {
             number: self.number.clone(),
             url: self.url.clone(),
             change: self.change.clone(),
+            cause: self.cause.map(|cause| cause.to_string()),
         };
         let json = serde_json::to_string(&json).unwrap_or_default();
         let line = |value: Option<&str>| value.unwrap_or_default().replace(char::is_control, " ");
@@ -172,6 +178,7 @@ impl Build {
                 refname: json.refname.and_then(|name| name.parse().ok()),
                 commit: json.after.and_then(|commit| commit.parse().ok()),
                 change: json.change,
+                cause: json.cause.and_then(|cause| cause.parse().ok()),
             });
         }
         let status = envelope.field("Status").ok_or(Error::Missing("Status"))?.parse()?;
@@ -190,6 +197,7 @@ impl Build {
             refname: known(word(5)).and_then(|name| RefName::branch(&name).ok()),
             commit: word(6).parse().ok(),
             change: None,
+            cause: None,
         })
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open, openat};
-use nix::sys::stat::{FileStat, Mode, fchmod, fstat};
+use nix::sys::stat::{FileStat, Mode, fchmod, fstat, mkdirat};
 use nix::unistd::{Uid, User, geteuid, mkdir};
 
 use super::Error;
@@ -44,6 +44,18 @@ pub(super) fn open_own(parent: &Path) -> Result<Folder, Error> {
             open_or_make(&fallback)?.ok_or_else(|| Error::io("open", &fallback, Errno::ENOENT.into()))
         }
     }
+}
+
+/// A folder of the same owner inside `outer`; made if need be.
+pub(super) fn open_inner(outer: &Folder, name: &str) -> Result<Folder, Error> {
+    let path = outer.path.join(name);
+    let fresh = match mkdirat(&outer.fd, name, Mode::S_IRWXU) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
+        Err(errno) => return Err(Error::io("make", &path, errno.into())),
+    };
+    let fd = openat(&outer.fd, name, FOLDER, Mode::empty()).map_err(|errno| refusal(&path, errno))?;
+    check(fd, path, outer.owner, fresh)
 }
 
 /// This user's folder, if there is one already.

@@ -9,6 +9,7 @@ mod deploy;
 mod fetch;
 mod hook;
 mod jenkins_status;
+mod jenkins_trigger;
 mod matrix;
 mod old_defects;
 mod old_machines;
