@@ -4,6 +4,7 @@
 //! Nothing here knows STOMP: an [`Event`] yields headers and a body, an [`Envelope`] reads them.
 
 pub mod build;
+pub mod deploy;
 pub mod push;
 pub mod revision;
 
@@ -69,6 +70,10 @@ pub enum EventType {
     Revision,
     /// A build began or ended: [`build::Build`].
     Build,
+    /// An operator orders or asks something: [`deploy::Request`].
+    DeployRequest,
+    /// A node answers: [`deploy::Reply`].
+    DeployReply,
     /// One line for people.
     Human,
 }
@@ -80,6 +85,8 @@ impl EventType {
             EventType::Push => "push",
             EventType::Revision => "revision",
             EventType::Build => "build",
+            EventType::DeployRequest => "deploy-request",
+            EventType::DeployReply => "deploy-reply",
             EventType::Human => "human",
         }
     }
@@ -135,6 +142,12 @@ pub enum Error {
     /// More octets than any emitter sends.
     #[error("the body has {0} octets, more than the {READ_MAX} that are read")]
     TooLarge(usize),
+    /// Of another failcake.
+    #[error(
+        "it is written in version {version}, and failcake {me} knows version {known}: update the older of the two",
+        version = .0, me = env!("CARGO_PKG_VERSION"), known = deploy::VERSION
+    )]
+    Version(u32),
     /// A value that must be there is not.
     #[error("the message has no {0:?}")]
     Missing(&'static str),
