@@ -2,6 +2,7 @@
 
 mod in_place;
 pub mod person;
+mod prepare;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -13,8 +14,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use prepare::{Prepared, drop_prepared, fetch_missing};
+
 use crate::config::{PostFailure, Repo, Site, SiteMode};
-use crate::git::{self, local::Local};
+use crate::git;
+use crate::git::local::{Kind, Local};
 use crate::name::{RepoName, Rev};
 use crate::process::{self, Stop, User};
 use crate::release::{self, Begun, Held, Place, Record, ReleaseName, Step};
@@ -39,8 +43,10 @@ pub enum Error {
          new", path.display()
     )]
     NoSuchRef { reference: String, repo: String, path: PathBuf },
-    #[error("{reference:?} was {expected} when this was asked for, and is {found} now: ask again")]
+    #[error("{reference:?} was {expected} when this was asked for, and is {found} here: ask again")]
     Moved { reference: String, expected: Rev, found: Rev },
+    #[error("branch {reference:?} is {found} here, which does not contain {expected}: was the branch rewritten?")]
+    NotContained { reference: String, expected: Rev, found: Rev },
     #[error(
         "{} has {free} bytes and {free_files} files left, and the last release weighs {bytes} bytes and {files} files: free \
          some space first", path.display()
@@ -73,8 +79,8 @@ fn log_place(log: Option<&Path>) -> String {
 pub struct Request {
     /// A tag, a branch of the remote or a full commit id.
     pub reference: String,
-    /// What `reference` was when it was asked for; another one now is refused.
-    pub expected: Option<Rev>,
+    /// What `reference` was where this was asked for. Here a tag must be that commit, and a branch must contain it.
+    pub expected: Option<(Kind, Rev)>,
     /// Who asks.
     pub who: String,
     /// The request's id, for scripts and records.
@@ -220,9 +226,15 @@ impl Here<'_> {
         self.check_space(&held)?;
         let way_back = held.current_target()?;
 
-        let Begun { mut record, from_spare } = held.begin(&commit, &request.reference, &request.who, &request.id)?;
-        tell(Said::Step(&format!("release {} of {} ({commit})", record.release, request.reference)));
-        self.build(&held, &mut record, from_spare, request, tell)?;
+        let mut record =
+            match held.staged(&request.id)?.filter(|staged| staged.commit.as_deref() == Some(commit.as_str())) {
+                Some(mut staged) => {
+                    held.take_up(&mut staged)?;
+                    staged
+                }
+                None => self.stage(&held, &commit, request, tell)?,
+            };
+        self.build(&held, &mut record, request, tell)?;
         self.go_live(&held, &mut record, way_back.as_deref(), request, tell)?;
 
         self.record_live(&held, &mut record, None)?;
@@ -327,14 +339,7 @@ impl Here<'_> {
     }
 
     fn resolve(&self, request: &Request) -> Result<Rev, Error> {
-        let reference = request.reference.clone();
-        let Some((_, found)) = self.clone_of().resolve(&reference)? else {
-            return Err(Error::NoSuchRef { reference, repo: self.repo.name.to_string(), path: self.repo.path.clone() });
-        };
-        match &request.expected {
-            Some(expected) if *expected != found => Err(Error::Moved { reference, expected: expected.clone(), found }),
-            _ => Ok(found),
-        }
+        prepare::resolve(&self.clone_of(), self.repo, request)
     }
 
     /// Room for another release like the last one? What turns out not to fit all the same fails while it is staged.
@@ -349,19 +354,19 @@ impl Here<'_> {
         Ok(())
     }
 
-    /// From an empty folder to a release that is whole, prepared and durable. What fails leaves `current` alone.
-    fn build(
-        &self,
-        held: &Held,
-        record: &mut Record,
-        from_spare: bool,
-        request: &Request,
-        tell: Tell<'_>,
-    ) -> Result<(), Error> {
-        let mut step = Step::Stage;
+    /// From an empty folder to all the files of a release. What fails leaves `current` alone.
+    fn stage(&self, held: &Held, commit: &Rev, request: &Request, tell: Tell<'_>) -> Result<Record, Error> {
+        let Begun { mut record, from_spare } = held.begin(commit, &request.reference, &request.who, &request.id)?;
+        tell(Said::Step(&format!("release {} of {} ({commit})", record.release, request.reference)));
+        let written = self.write_files(held, &mut record, from_spare, tell);
+        written.map_err(|why| self.failed_to_build(held, &mut record, Step::Stage, why, tell))?;
+        Ok(record)
+    }
+
+    /// From a staged release to one that is prepared and durable. What fails leaves `current` alone.
+    fn build(&self, held: &Held, record: &mut Record, request: &Request, tell: Tell<'_>) -> Result<(), Error> {
+        let mut step = Step::Shared;
         let mut built = || -> Result<(), String> {
-            self.stage(held, record, from_spare, tell)?;
-            step = Step::Shared;
             held.link_shared(&record.release, &self.site.shared).map_err(text)?;
             for script in [Step::PreDeploy, Step::PreLink, Step::PostDeploy] {
                 // All of them are looked at before the first one runs.
@@ -382,17 +387,19 @@ impl Here<'_> {
             // Again: somebody may have frozen the site while the scripts ran.
             held.check_hold().map_err(text)
         };
-        built().map_err(|mut why| {
-            // git does not say why it could not write a file.
-            if tree::free(&self.site.path).is_some_and(|(bytes, _)| bytes < SLACK / 4) {
-                why.push_str(" (the disk is full: free some space)");
-            }
-            if matches!(step, Step::Stage | Step::Shared) {
-                // Half a tree helps nobody, and a full disk needs the room.
-                let _ = held.discard_staged(&record.release);
-            }
-            self.failed(held, record, step, why, tell)
-        })
+        built().map_err(|why| self.failed_to_build(held, record, step, why, tell))
+    }
+
+    fn failed_to_build(&self, held: &Held, record: &mut Record, step: Step, mut why: String, tell: Tell<'_>) -> Error {
+        // git does not say why it could not write a file.
+        if tree::free(&self.site.path).is_some_and(|(bytes, _)| bytes < SLACK / 4) {
+            why.push_str(" (the disk is full: free some space)");
+        }
+        if matches!(step, Step::Stage | Step::Shared) {
+            // Half a tree helps nobody, and a full disk needs the room.
+            let _ = held.discard_staged(&record.release);
+        }
+        self.failed(held, record, step, why, tell)
     }
 
     /// Switches, and runs `post-deploy`; if that fails, switches back.

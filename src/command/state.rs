@@ -111,6 +111,7 @@ fn became(record: &Record, is_current: bool) -> String {
         }
         (_, _, Some(back)) => format!("rolled back from by {} at {}, to {}", back.by, back.at, back.to),
         (State::Building, ..) => format!("being built since {}", record.begun),
+        (State::Staged, ..) => format!("staged for the plan {}", record.request_id),
         (State::Ready, ..) if is_current => "switched to, post-deploy runs".to_owned(),
         (State::Ready, ..) => "ready".to_owned(),
         (State::Live, ..) if is_current => format!("live{}", live()),

@@ -8,7 +8,7 @@ use crate::tree::{self, Listing, Source};
 
 impl Here<'_> {
     /// Writes the files of `record`'s commit, from the retired tree if there is one.
-    pub(super) fn stage(
+    pub(super) fn write_files(
         &self,
         held: &Held,
         record: &mut Record,

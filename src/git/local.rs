@@ -112,6 +112,16 @@ impl Local<'_> {
         if done { Ok(()) } else { Err(failure("clean", &outcome.stderr)) }
     }
 
+    /// Is `commit` in the history of `tip`, or `tip` itself? Not when the clone lacks one of them.
+    ///
+    /// # Errors
+    /// git could not be run.
+    pub fn contains(&self, tip: &Rev, commit: &Rev) -> Result<bool, Error> {
+        let mut command = self.command();
+        command.args(["merge-base", "--is-ancestor", commit.as_str(), tip.as_str()]);
+        Ok(self.call().outcome("merge-base", command, None)?.status.success())
+    }
+
     /// Which files differ between two commits: git's status letter, a tab, the name; one per line.
     ///
     /// # Errors

@@ -64,6 +64,7 @@ impl Held {
             live_since: None,
             left: None,
             rolled_back: None,
+            staged_until: None,
             unfinished: false,
             files: 0,
             bytes: 0,
@@ -147,6 +148,47 @@ impl Held {
             std::os::unix::fs::symlink(up.join("shared").join(&clean), &link).map_err(at("create", &link))?;
         }
         Ok(())
+    }
+
+    /// Keeps a release that was staged ahead of its turn. A crash before it leaves one that is being built, which the
+    /// next run clears.
+    ///
+    /// # Errors
+    /// As [`make_durable`](Self::make_durable).
+    pub fn keep_staged(&self, record: &mut Record, until: When) -> Result<(), Error> {
+        record.state = State::Staged;
+        record.staged_until = Some(until);
+        self.write_later(record)?;
+        self.sync()
+    }
+
+    /// The release that `request` staged ahead.
+    ///
+    /// # Errors
+    /// The records can't be read.
+    pub fn staged(&self, request: &str) -> Result<Option<Record>, Error> {
+        let found = self.history()?.into_iter().find(|it| it.state == State::Staged && it.request_id == request);
+        Ok(found.filter(|record| self.whole(&record.release).is_ok()))
+    }
+
+    /// From here on a staged release is built like any other.
+    ///
+    /// # Errors
+    /// The record can't be written.
+    pub fn take_up(&self, record: &mut Record) -> Result<(), Error> {
+        record.state = State::Building;
+        record.staged_until = None;
+        // Another release may have gone live meanwhile.
+        record.previous = self.current()?;
+        self.write_later(record)
+    }
+
+    /// Drops a staged release; its tree is of use for the next one.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn drop_staged(&self, record: &Record) -> Result<(), Error> {
+        if self.has_spare() { self.discard(&record.release) } else { self.set_aside(&record.release) }
     }
 
     /// Everything of a release on the disk, then its record says `ready`.

@@ -102,6 +102,8 @@ impl fmt::Display for ReleaseName {
 pub enum State {
     /// Its run works on it, or died while it did.
     Building,
+    /// Whole and durable, and waits for its turn in a plan that several hosts follow.
+    Staged,
     /// Whole and durable, but never switched to.
     Ready,
     /// It was or is live.
@@ -197,6 +199,9 @@ pub struct Record {
     /// It was rolled back from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rolled_back: Option<RolledBack>,
+    /// Staged ahead of its turn: kept until then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged_until: Option<When>,
     /// It went live, but its run died before `post-deploy` had ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unfinished: bool,

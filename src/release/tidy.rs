@@ -64,12 +64,13 @@ impl Held {
             // The tree of one that failed early is not worth keeping; that it failed is.
             State::Failed if !there => self.remove_files(name, &STAGED),
             State::Failed => Ok(()),
-            State::Building | State::Ready if self.in_place => {
+            State::Building | State::Staged | State::Ready if self.in_place => {
                 let why = "its run was killed, so current/ may hold a mixture of two commits: deploy again";
                 self.record_failure(&mut record, Step::Stage, why)
             }
             _ if !there => self.forget(name),
-            State::Building | State::Ready => {
+            State::Staged if !is_current && record.staged_until.is_some_and(|until| until > When::now()) => Ok(()),
+            State::Building | State::Staged | State::Ready => {
                 if !is_current {
                     return self.discard(name);
                 }
@@ -111,6 +112,7 @@ impl Held {
             live_since: None,
             left: None,
             rolled_back: None,
+            staged_until: None,
             unfinished: false,
             files: 0,
             bytes: 0,
@@ -135,6 +137,7 @@ impl Held {
             })
         };
         let mut history = self.history()?;
+        history.retain(|record| record.state != State::Staged);
         history.sort_by_key(|record| std::cmp::Reverse(record.first_live.unwrap_or(record.begun)));
         let (good, bad): (Vec<_>, Vec<_>) = history.into_iter().partition(Record::is_good);
         let surplus = good.into_iter().skip(keep.max(1)).chain(bad.into_iter().skip(KEEP_FAILED));
@@ -172,7 +175,7 @@ impl Held {
 
     /// Makes the spare of a release, so that the next one costs what differs. A crash leaves an index without a tree,
     /// which is no spare, or a record without a folder; the next run clears both.
-    fn set_aside(&self, name: &ReleaseName) -> Result<(), Error> {
+    pub(super) fn set_aside(&self, name: &ReleaseName) -> Result<(), Error> {
         self.drop_spare();
         let spare = self.spare();
         fs::create_dir_all(&spare).map_err(at("create", &spare))?;
