@@ -314,6 +314,8 @@ pub struct Config {
     pub inventory: BTreeMap<NodeName, Machine>,
     /// `signing:`.
     pub signing: Signing,
+    /// `facts-file:` YAML or JSON, names and values that `--on` can ask for.
+    pub facts_file: Option<PathBuf>,
     /// `allow:`; nobody may deploy over the bus when it is empty.
     pub allow: Vec<Allow>,
     /// `keepalive:`.
@@ -443,6 +445,10 @@ pub struct Site {
     pub required: Vec<String>,
     /// `on-post-failure:`; default `switch-back`.
     pub on_post_failure: PostFailure,
+    /// `drain:` program and arguments, run before the host's turn in a deploy on several hosts.
+    pub drain: Vec<String>,
+    /// `undrain:` program and arguments, run after it, whatever happened.
+    pub undrain: Vec<String>,
 }
 
 /// How a site is changed.
@@ -480,6 +486,8 @@ pub struct Machine {
 pub struct Signing {
     /// `key:` private SSH key; `None`: ssh-agent.
     pub key: Option<PathBuf>,
+    /// `principal:` who signs with it; `None`: who the allowed signers file says has that key.
+    pub principal: Option<String>,
     /// `allowed-signers:` as ssh-keygen(1) has it.
     pub allowed_signers: Option<PathBuf>,
 }

@@ -92,7 +92,12 @@ impl File<true> {
                 let keys = entry.keys;
                 Ok(Machine { groups: keys.groups.unwrap_or_default(), facts: keys.facts.unwrap_or_default() })
             })?,
-            signing: Signing { key: path(signing.key), allowed_signers: path(signing.allowed_signers) },
+            signing: Signing {
+                key: path(signing.key),
+                principal: signing.principal,
+                allowed_signers: path(signing.allowed_signers),
+            },
+            facts_file: path(self.facts_file.0),
             allow: self.allow.0.unwrap_or_default().into_iter().map(allow).collect(),
             keepalive: self.keepalive.0.unwrap_or_default().into_iter().map(keepalive).collect(),
             webhook: Webhook { secret: self.webhook.0.and_then(|webhook| secret(webhook.secret_file)) },
@@ -152,19 +157,22 @@ fn repo(name: &RepoName, entry: Entry<file::RepoKeys>) -> Result<Repo, Error> {
 }
 
 fn exec(place: &str, name: &RepoName, keys: file::ExecKeys) -> Result<Exec, Error> {
-    let program = |key: &str, words: Option<Vec<String>>| match words {
-        Some(words) if words.first().is_none_or(|program| !program.starts_with('/')) => Err(Error(format!(
-            "{place}: exec: {key}: of repository {name} is no command: name a program by its absolute path, then its arguments, \
-             as a list"
-        ))),
-        words => Ok(words.unwrap_or_default()),
-    };
     Ok(Exec {
-        before: program("before", keys.before)?,
-        after: program("after", keys.after)?,
+        before: command(place, &format!("exec: before: of repository {name}"), keys.before)?,
+        after: command(place, &format!("exec: after: of repository {name}"), keys.after)?,
         timeout: keys.timeout.map_or(Duration::from_secs(300), |span| span.0),
         retries: keys.retries.unwrap_or(2),
     })
+}
+
+/// A program and its arguments, which no shell will see.
+fn command(place: &str, key: &str, words: Option<Vec<String>>) -> Result<Vec<String>, Error> {
+    match words {
+        Some(words) if words.first().is_none_or(|program| !program.starts_with('/')) => Err(Error(format!(
+            "{place}: {key} is no command: name a program by its absolute path, then its arguments, as a list"
+        ))),
+        words => Ok(words.unwrap_or_default()),
+    }
 }
 
 fn site(name: &SiteName, entry: Entry<file::SiteKeys>, repos: &BTreeMap<RepoName, Repo>) -> Result<Site, Error> {
@@ -222,6 +230,8 @@ fn site(name: &SiteName, entry: Entry<file::SiteKeys>, repos: &BTreeMap<RepoName
         mode,
         required,
         on_post_failure: keys.on_post_failure.map_or(PostFailure::SwitchBack, |word| word.0),
+        drain: command(&place, &format!("drain: of site {name}"), keys.drain)?,
+        undrain: command(&place, &format!("undrain: of site {name}"), keys.undrain)?,
     })
 }
 

@@ -76,6 +76,8 @@ pub struct File<const ALL: bool> {
     #[serde(default)]
     pub signing: Part<SigningKeys, ALL>,
     #[serde(default)]
+    pub facts_file: Part<Near, ALL>,
+    #[serde(default)]
     pub allow: Part<Vec<AllowKeys>, ALL>,
     #[serde(default)]
     pub webhook: Part<WebhookKeys, ALL>,
@@ -107,7 +109,7 @@ const BUS_KEYS: [&str; 13] = [
 ];
 
 /// The others.
-const OTHER_KEYS: [&str; 13] = [
+const OTHER_KEYS: [&str; 14] = [
     "durable",
     "reconcile",
     "node",
@@ -115,6 +117,7 @@ const OTHER_KEYS: [&str; 13] = [
     "sites",
     "inventory",
     "signing",
+    "facts-file",
     "allow",
     "webhook",
     "keepalive",
@@ -220,6 +223,8 @@ section!(SiteKeys {
     mode: SiteModeWord,
     required: Vec<ScriptWord>,
     on_post_failure: PostFailureWord,
+    drain: Vec<String>,
+    undrain: Vec<String>,
 });
 
 section!(MachineKeys {
@@ -227,7 +232,7 @@ section!(MachineKeys {
     facts: BTreeMap<String, String>,
 });
 
-section!(SigningKeys { key: Near, allowed_signers: Near });
+section!(SigningKeys { key: Near, principal: String, allowed_signers: Near });
 
 section!(WebhookKeys { secret_file: Near });
 
@@ -361,6 +366,7 @@ impl<const ALL: bool> File<ALL> {
         };
         near(&mut self.passcode_file);
         near(&mut self.ca_file);
+        near(&mut self.facts_file.0);
         for entry in self.repos.0.iter_mut().flatten().map(|(_, entry)| entry) {
             near(&mut entry.keys.secret_file);
             entry.file = path.to_owned();
@@ -464,6 +470,7 @@ impl File<true> {
         section(&mut self.sites, later.sites);
         section(&mut self.inventory, later.inventory);
         section(&mut self.signing, later.signing);
+        single(&mut self.facts_file, later.facts_file);
         section(&mut self.webhook, later.webhook);
         section(&mut self.access, later.access);
         list(&mut self.allow, later.allow);

@@ -36,8 +36,10 @@ impl Config {
             })),
             "signing": sparse(json!({
                 "key": self.signing.key,
+                "principal": self.signing.principal,
                 "allowed-signers": self.signing.allowed_signers,
             })),
+            "facts-file": self.facts_file,
             "allow": self.allow.iter().map(|it| {
                 json!({ "who": it.who, "sites": it.sites, "hosts": it.hosts })
             }).collect::<Vec<_>>(),
@@ -98,7 +100,6 @@ fn patterns(globs: &[Glob]) -> Option<Vec<&str>> {
 }
 
 fn exec(exec: &Exec) -> Option<Value> {
-    let words = |words: &Vec<String>| (!words.is_empty()).then(|| words.clone());
     let is_set = !exec.before.is_empty() || !exec.after.is_empty();
     is_set.then(|| {
         sparse(json!({
@@ -108,6 +109,10 @@ fn exec(exec: &Exec) -> Option<Value> {
             "retries": exec.retries,
         }))
     })
+}
+
+fn words(words: &[String]) -> Option<&[String]> {
+    (!words.is_empty()).then_some(words)
 }
 
 fn site(site: &Site) -> Value {
@@ -122,6 +127,8 @@ fn site(site: &Site) -> Value {
         "timeout": show_duration(site.timeout),
         "mode": if site.mode == SiteMode::InPlace { "in-place" } else { "releases" },
         "required": site.required,
+        "drain": words(&site.drain),
+        "undrain": words(&site.undrain),
         "on-post-failure": if site.on_post_failure == PostFailure::Keep { "keep" } else { "switch-back" },
     }))
 }

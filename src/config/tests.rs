@@ -96,13 +96,16 @@ sites:
     shared: [uploads, ./config//local.php]
     scripts: deploy/
     grace: 0
+    drain: [/usr/local/bin/lb, out]
 
 node: web01
 inventory:
   web01: { groups: [web], facts: { dc: lon, rack: 12 } }
 signing:
   key: id_ed25519
+  principal: ops@example.org
   allowed-signers: /etc/failcake/allowed_signers
+facts-file: facts.yaml
 allow:
   - { who: ops@example.org, sites: ['www.*'], hosts: ['web*'] }
 
@@ -147,6 +150,9 @@ fn every_key_of_the_contract_is_understood() {
     assert_eq!((site.keep, site.grace), (7, Duration::ZERO));
     assert_eq!(config.inventory[&"web01".parse().unwrap()].facts["rack"], "12");
     assert_eq!(config.signing.key, Some(folder.join("id_ed25519")));
+    assert_eq!(config.signing.principal.as_deref(), Some("ops@example.org"));
+    assert_eq!(config.facts_file, Some(folder.join("facts.yaml")));
+    assert_eq!(site.drain, ["/usr/local/bin/lb", "out"]);
     assert_eq!(config.keepalive[1].passcode, Some(SecretFile(folder.join("queue.passcode"))));
     assert_eq!(config.jenkins.projects[&"spog".parse().unwrap()].jobs[0].as_str(), "spog-tests");
     assert_eq!(config.packages.interest[0].distribution.as_deref(), Some("bookworm"));
@@ -165,7 +171,7 @@ fn an_unknown_key_is_told_with_its_nearest_its_file_and_its_line() {
     );
     assert_eq!(
         mistake("signing:\n  zebra: 1\n"),
-        r#"failcake.yaml:2: unknown key "zebra": here may stand key, allowed-signers"#
+        r#"failcake.yaml:2: unknown key "zebra": here may stand key, principal, allowed-signers"#
     );
 }
 
