@@ -19,6 +19,8 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as BASE64;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -172,7 +174,9 @@ impl Controller {
         };
         let token = config.token.as_ref().map(config::SecretFile::read).transpose()?;
         let login = match (&config.user, &token) {
-            (Some(user), Some(token)) => Some(Secret(format!("Basic {}", base64(&format!("{user}:{}", token.0))))),
+            (Some(user), Some(token)) => {
+                Some(Secret(format!("Basic {}", BASE64.encode(format!("{user}:{}", token.0)))))
+            }
             (None, None) => None,
             (Some(_), None) => return refuse("user: is there without token-file: its API token is wanted"),
             (None, Some(_)) => return refuse("token-file: is there without user: say whose API token it is"),
@@ -390,19 +394,4 @@ fn percent(text: &str) -> String {
         }
         out
     })
-}
-
-/// RFC 4648, section 4.
-fn base64(text: &str) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let octet = |at: usize| u32::from(chunk.get(at).copied().unwrap_or_default());
-        let bits = octet(0) << 16 | octet(1) << 8 | octet(2);
-        for at in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * at) & 63) as usize];
-            out.push(if at <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    out
 }

@@ -28,11 +28,8 @@ fn jobs_have_addresses_whatever_their_names() {
 }
 
 #[test]
-fn forms_and_logins_are_encoded() {
+fn forms_are_encoded() {
     assert_eq!(form([("A B", "1&2=3"), ("c", "é\n")].into_iter()), "A%20B=1%262%3D3&c=%C3%A9%0A");
-    for (text, encoded) in [("", ""), ("a", "YQ=="), ("ab", "YWI="), ("abc", "YWJj"), ("ann:110é", "YW5uOjExMMOp")] {
-        assert_eq!(base64(text), encoded);
-    }
 }
 
 #[test]
