@@ -6,7 +6,7 @@
 //! Killed here with KILL: the kernel kills the child too (`PR_SET_PDEATHSIG`), though not what the child had started.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -189,8 +189,27 @@ pub struct Run<'a> {
 /// # Errors
 /// As [`Command::spawn`].
 pub fn start(mut command: Command) -> io::Result<Child> {
-    prepare(&mut command, None);
+    prepare(&mut command, None, None);
     command.spawn()
+}
+
+/// Takes the terminal away from what `command` will start, so that no program finds one to ask a person on. It stays in
+/// this session, by which a later run knows what this one left behind.
+pub fn without_terminal(command: &mut Command) {
+    let in_child = || {
+        // SAFETY: system calls on a constant and on integers. A process that leads no session gives up the terminal for
+        // itself alone: ioctl_tty(2), TIOCNOTTY.
+        unsafe {
+            let terminal = libc::open(c"/dev/tty".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | libc::O_NONBLOCK);
+            if terminal >= 0 {
+                libc::ioctl(terminal, libc::TIOCNOTTY);
+                libc::close(terminal);
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: see `in_child`.
+    unsafe { command.pre_exec(in_child) };
 }
 
 /// Runs `command` to its end: stdin is `input` or nothing, its own process group, killed with this process.
@@ -207,11 +226,23 @@ impl Run<'_> {
     ///
     /// # Errors
     /// As [`run`].
-    pub fn run(mut self, mut command: Command) -> Result<Outcome, Error> {
+    pub fn run(self, command: Command) -> Result<Outcome, Error> {
+        self.run_keeping(None, command)
+    }
+
+    /// As [`Run::run`], with `file` open in the child under the same number: `/proc/self/fd/N` is its path there.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run_with(self, file: BorrowedFd<'_>, command: Command) -> Result<Outcome, Error> {
+        self.run_keeping(Some(file.as_raw_fd()), command)
+    }
+
+    fn run_keeping(mut self, file: Option<RawFd>, mut command: Command) -> Result<Outcome, Error> {
         let program = command.get_program().to_string_lossy().into_owned();
         command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        prepare(&mut command, self.user);
+        prepare(&mut command, self.user, file);
         let started = Instant::now();
         let child = command.spawn().map_err(|source| Error::Spawn { program: program.clone(), source })?;
         let mut child = Group(child);
@@ -408,7 +439,7 @@ pub fn folders_in_use() -> Vec<PathBuf> {
 }
 
 /// Everything between fork and exec: allocated here, before the fork; after it only async-signal-safe calls are made.
-fn prepare(command: &mut Command, user: Option<&User>) {
+fn prepare(command: &mut Command, user: Option<&User>, keep: Option<RawFd>) {
     // The service manager talks with this process alone: a daemon that a script starts must not speak for it.
     for key in ["NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"] {
         command.env_remove(key);
@@ -442,6 +473,9 @@ fn prepare(command: &mut Command, user: Option<&User>) {
             // What is opened here is close-on-exec, but descriptors inherited from whoever started this may not be.
             // Linux before 5.11 does not know it: then only those leak.
             libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
+            if let Some(file) = keep {
+                check(libc::fcntl(file, libc::F_SETFD, 0))?;
+            }
         }
         Ok(())
     };
