@@ -21,6 +21,7 @@
 //! | [`process`] | child processes with an end |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
+//! | [`signature`] | SSH signatures against allowed_signers, and keys for one plan's steps |
 //! | [`tree`] | a commit as a directory |
 //! | [`publish`] | branches or tags as directories that are always whole |
 //! | [`release`] | releases/, current and their recorded state: stage, switch, prune, roll back |
@@ -47,6 +48,7 @@ pub mod publish;
 pub mod release;
 pub mod script;
 pub mod seen;
+pub mod signature;
 pub mod spool;
 pub mod stomp;
 pub mod svn;

@@ -112,6 +112,28 @@ text_name!(
     NodeName, "node name", |word| check_component("node name", word, |_| false)
 );
 
+text_name!(
+    /// Who signs, as an `allowed_signers` file calls them: `ops@example.org`. It is one name: no pattern, no list.
+    ///
+    /// Source: ssh-keygen(1), "ALLOWED SIGNERS".
+    Principal, "principal", |word| {
+        if word.is_empty() {
+            return Err(refuse("principal", word, "it is empty"));
+        }
+        if word.len() > COMPONENT_MAX {
+            return Err(refuse("principal", word, "it is longer than 255 bytes"));
+        }
+        if word.starts_with('-') {
+            return Err(refuse("principal", word, "it begins with '-'"));
+        }
+        let plain = |c: char| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '+' | '=' | ':' | '/' | '%' | '~');
+        if !word.chars().all(plain) {
+            return Err(refuse("principal", word, "only letters, digits and ._-@+=:/%~ are allowed"));
+        }
+        Ok(())
+    }
+);
+
 /// A full object id: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev(String);
@@ -307,6 +329,19 @@ mod tests {
         }
         assert_eq!("web/spog-2.0".parse::<RepoName>().unwrap().as_str(), "web/spog-2.0");
         assert!("web/spog".parse::<SiteName>().is_err());
+    }
+
+    #[test]
+    fn a_principal_is_one_name_and_no_pattern() {
+        for word in ["ops@example.org", "web01", "é", "spiffe://example.org/ops", "Ops+x@h"] {
+            assert_eq!(word.parse::<Principal>().unwrap().as_str(), word);
+        }
+        let long = "a".repeat(256);
+        for word in
+            ["", "-n", "*", "a*", "?", "!a", "a,b", "a b", "a\nb", "a\0", "a\u{1b}[m", "\"a\"", "#a", "a@[::1]", &long]
+        {
+            assert!(word.parse::<Principal>().is_err(), "{word:?}");
+        }
     }
 
     #[test]

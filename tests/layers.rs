@@ -14,7 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("durable", &[]),
     ("spool", &[]),
     ("journal", &[]),
-    ("signature", &[]),
+    // ssh-keygen is a process; who signed is a name.
+    ("signature", &["name", "process"]),
     ("seen", &[]),
     ("message", &["name"]),
     ("forge", &["name", "message"]),
