@@ -40,6 +40,15 @@ pub enum Key {
     Agent,
 }
 
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Key::File(path) => path.display().fmt(f),
+            Key::Agent => f.write_str("the first key of the ssh-agent"),
+        }
+    }
+}
+
 impl From<Option<&Path>> for Key {
     /// As `signing.key` says; an agent where it says nothing.
     fn from(key: Option<&Path>) -> Key {
@@ -79,6 +88,8 @@ pub enum Error {
     AllowedSigners { path: PathBuf, source: io::Error },
     #[error("no memory for a signature: {0}")]
     Memory(#[from] io::Error),
+    #[error("{key} is the key of {}: say which of them signs in `signing.principal`", names(principals))]
+    Several { key: String, principals: Vec<Principal> },
     /// The signature, or what was signed, is to blame, and will be next time.
     #[error("the signature does not hold{}: {said}", by(principal.as_ref()))]
     Refused { principal: Option<Principal>, said: String },
@@ -100,6 +111,10 @@ fn install(error: &process::Error) -> &'static str {
     }
 }
 
+fn names(principals: &[Principal]) -> String {
+    principals.iter().map(Principal::as_str).collect::<Vec<_>>().join(" and ")
+}
+
 fn by(principal: Option<&Principal>) -> String {
     principal.map_or_else(String::new, |principal| format!(" as one by {principal}"))
 }
@@ -112,17 +127,15 @@ fn by(principal: Option<&Principal>) -> String {
 pub fn sign(document: &[u8], namespace: &str, key: &Key, patience: Duration) -> Result<String, Error> {
     let mut command = Command::new("ssh-keygen");
     command.args(["-Y", "sign", "-n", namespace, "-f"]);
-    let (name, held) = match key {
+    let held = match key {
         Key::File(path) => {
             command.arg(path);
-            (path.display().to_string(), None)
+            None
         }
         Key::Agent => {
-            let public = first_of_agent(patience)?;
-            let file = in_memory(&public)?;
+            let file = in_memory(&first_of_agent(patience)?)?;
             command.arg(path_of(&file));
-            let comment = String::from_utf8_lossy(&public).splitn(3, ' ').nth(2).unwrap_or_default().trim().to_owned();
-            (format!("the agent's first key ({})", comment.escape_debug()), Some(file))
+            Some(file)
         }
     };
     let outcome = run(
@@ -134,7 +147,7 @@ pub fn sign(document: &[u8], namespace: &str, key: &Key, patience: Duration) -> 
     )?;
     let signature = String::from_utf8_lossy(&outcome.stdout);
     if !outcome.status.success() || !signature.starts_with("-----BEGIN SSH SIGNATURE-----") {
-        return Err(Error::Sign { key: name, said: said(&outcome) });
+        return Err(Error::Sign { key: key.to_string(), said: said(&outcome) });
     }
     Ok(signature.into_owned())
 }
@@ -172,8 +185,8 @@ pub fn verify(
     Ok(Verified { principal: principal.clone(), fingerprint: fingerprint.to_owned() })
 }
 
-/// Whose signature could it be? The names that `allowed_signers` gives the key now; patterns among them, which are no
-/// names, are left out. [`verify`] tells then whether it holds.
+/// Whose signature could it be? The names that the first line of `allowed_signers` with that key gives it now; patterns
+/// among them, which are no names, are left out. [`verify`] tells then whether it holds.
 ///
 /// # Errors
 /// [`Error::Refused`] when nobody is left; others when that can't be found out.
@@ -190,6 +203,33 @@ pub fn find_principals(signature: &str, allowed_signers: &Path) -> Result<Vec<Pr
         return Err(Error::Refused { principal: None, said: if said.is_empty() { nobody() } else { said } });
     }
     Ok(found)
+}
+
+/// As whom does `key` sign for `namespace`? The one name that `allowed_signers` gives it, in its first line with that key.
+///
+/// # Errors
+/// As [`sign`]; [`Error::Refused`] when there is no such name, [`Error::Several`] when there are more.
+pub fn principal_of(
+    key: &Key,
+    namespace: &str,
+    allowed_signers: &Path,
+    patience: Duration,
+) -> Result<Principal, Error> {
+    let signature = sign(b"", namespace, key, patience)?;
+    let mut refusal = None;
+    let mut principals = Vec::new();
+    for principal in find_principals(&signature, allowed_signers)? {
+        match verify(b"", &signature, namespace, allowed_signers, &principal) {
+            Ok(_) => principals.push(principal),
+            Err(error) if error.is_refusal() => refusal = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match (principals.len(), refusal) {
+        (0, Some(refusal)) => Err(refusal),
+        (1, _) => Ok(principals.remove(0)),
+        _ => Err(Error::Several { key: key.to_string(), principals }),
+    }
 }
 
 /// What is no signature at all, and a file that can't be read here, are told apart before ssh-keygen mixes them up.

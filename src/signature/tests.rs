@@ -242,3 +242,17 @@ fn an_agent_that_never_answers_is_given_up() {
         assert!(matches!(error, Error::TimedOut { .. }) && error.to_string().contains("SSH_AUTH_SOCK"), "{error}");
     }
 }
+
+#[test]
+fn a_key_is_known_by_the_one_name_that_may_use_it() {
+    let world = World::new();
+    let public = world.key("key", "ed25519", "");
+    let key = Key::File(world.path("key"));
+    let whose = |lines: &str| principal_of(&key, NS, &world.signers(lines), PATIENCE);
+    assert_eq!(whose(&format!("# people\nops@example.org {public}\n")).unwrap(), ops());
+    let error = whose(&format!("ops@example.org,adm@example.org {public}\n")).unwrap_err();
+    assert!(error.to_string().contains("ops@example.org and adm@example.org"), "{error}");
+    let error = whose(&format!("ops@example.org namespaces=\"git\" {public}\n")).unwrap_err();
+    assert!(error.is_refusal() && error.to_string().contains("namespace"), "{error}");
+    assert!(whose("# nobody\n").unwrap_err().is_refusal());
+}
