@@ -9,6 +9,7 @@
 //! that `foo` can make room for `foo/bar`.
 
 mod damage;
+mod look_up;
 mod refs;
 mod work_tree;
 

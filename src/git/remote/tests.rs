@@ -6,6 +6,7 @@ use std::process::Stdio;
 use tempfile::TempDir;
 
 use super::*;
+use crate::git::local::Kind;
 
 /// A remote, a work tree to push from, and where the clone shall be.
 struct Sandbox {
@@ -392,4 +393,35 @@ fn root_works_as_the_owner() {
     std::os::unix::fs::symlink(sandbox.path("precious"), sandbox.path("clones/spog/failcake.lock")).unwrap();
     assert!(repo.update(Look::Thorough).is_err());
     assert_eq!(fs::read_to_string(sandbox.path("precious")).unwrap(), "precious");
+}
+
+#[test]
+fn a_name_is_looked_up_at_the_remote_without_a_clone() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.commit("one");
+    // An annotated tag, a plain one, a branch with a tag's name, and one whose name ends like a tag's.
+    sandbox.git("work", &["tag", "-a", "v1", "-m", "x"]);
+    let second = sandbox.commit("two");
+    sandbox.git("work", &["tag", "v2"]);
+    sandbox.git("work", &["tag", "-a", "v3", "-m", "a tag of a tag", "v1"]);
+    sandbox.push(&["HEAD:refs/heads/v1", "HEAD:refs/heads/refs/tags/v9", "HEAD:refs/heads/main", "--tags"]);
+    let look_up = |name: &str| sandbox.repo().look_up(name).unwrap().map(|(kind, rev)| (kind, rev.to_string()));
+    assert_eq!(look_up("v1"), Some((Kind::Tag, first.clone())));
+    assert_eq!(look_up("v2"), Some((Kind::Tag, second.clone())));
+    assert_eq!(look_up("v3"), Some((Kind::Tag, first)));
+    assert_eq!(look_up("main"), Some((Kind::Branch, second.clone())));
+    assert_eq!(look_up("refs/tags/v9"), Some((Kind::Branch, second)));
+    assert_eq!(look_up("v9"), None);
+    let some = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    assert_eq!(look_up(some), Some((Kind::Commit, some.to_owned())));
+    for name in ["", "v1~1", "v*", "-n", "--upload-pack=x", "main\nv1", "aaaaaaa", &"0".repeat(40)] {
+        assert_eq!(look_up(name), None, "{name:?}");
+    }
+    assert!(!sandbox.clone.exists());
+    // Without a URL the clone says it, once there is one.
+    let here = || Repo { url: None, ..sandbox.repo() }.look_up("v1").map(|found| found.map(|(kind, _)| kind));
+    assert!(matches!(here(), Err(Error::NoUrl(_))));
+    sandbox.update(Look::Quick);
+    assert_eq!(here().unwrap(), Some(Kind::Tag));
+    assert!(Repo { url: Some("/nowhere/at/all"), ..sandbox.repo() }.look_up("v1").is_err());
 }
