@@ -3,6 +3,12 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
+
+/// Of a replaced file and of what else is made beside its place.
+const TEMPORARY: &str = ".tmp-";
+/// Nobody writes for so long.
+const STALE: Duration = Duration::from_secs(3600);
 
 /// What of a replaced file survives a power cut from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +26,7 @@ pub enum Durable {
 /// # Errors
 /// The disk says no; the old file is still there.
 pub fn replace(folder: &Path, name: &str, content: &[u8], durable: Durable) -> io::Result<()> {
-    let temporary = folder.join(format!(".tmp-{}", uuid::Uuid::new_v4().simple()));
+    let temporary = folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
     let written = (|| {
         let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
         file.write_all(content)?;
@@ -34,4 +40,16 @@ pub fn replace(folder: &Path, name: &str, content: &[u8], durable: Durable) -> i
         let _ = fs::remove_file(&temporary);
     }
     written
+}
+
+/// Removes from `folder` what a crash left there. Best effort: what stays is looked at again next time.
+pub fn clear_leftovers(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+        let is_left = entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes());
+        if is_left && age.is_some_and(|age| age > STALE) {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+        }
+    }
 }

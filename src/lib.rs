@@ -19,6 +19,7 @@
 //! | [`message`] | events: envelope, text for people, JSON for programs |
 //! | [`durable`] | a file replaced as a whole |
 //! | [`process`] | child processes with an end |
+//! | [`hear`] | who answered: replies of nodes, checked before anybody believes them |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
 //! | [`signature`] | SSH signatures against allowed_signers, and keys for one plan's steps |
@@ -37,6 +38,7 @@ pub mod deploy;
 pub mod durable;
 pub mod forge;
 pub mod git;
+pub mod hear;
 pub mod http;
 pub mod jenkins;
 pub mod journal;

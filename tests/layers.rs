@@ -36,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("reprepro", &["config"]),
     ("access", &["name"]),
     ("rollout", &["name"]),
+    ("hear", &["message", "signature", "config", "spool", "durable", "name"]),
 ];
 
 /// Any of them.
