@@ -1,5 +1,6 @@
 //! One integration binary: each module reads like a terminal session with the real programs.
 
+mod across;
 mod broker;
 mod broker_interop;
 mod check;
