@@ -19,6 +19,7 @@
 //! | [`message`] | events: envelope, text for people, JSON for programs |
 //! | [`durable`] | a file replaced as a whole |
 //! | [`process`] | child processes with an end |
+//! | [`ask`] | one question to the nodes, and answers from whoever is there |
 //! | [`hear`] | who answered: replies of nodes, checked before anybody believes them |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
@@ -30,6 +31,7 @@
 //! | [`deploy`] | make one revision live here, or go back |
 //! | [`watch`] | the loop that every reacting verb shares |
 
+pub mod ask;
 pub mod broker;
 pub mod bus;
 pub mod command;

@@ -36,6 +36,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("reprepro", &["config"]),
     ("access", &["name"]),
     ("rollout", &["name"]),
+    ("ask", &["hear", "message", "bus", "stomp", "config", "name", "process"]),
     ("hear", &["message", "signature", "config", "spool", "durable", "name"]),
 ];
 
