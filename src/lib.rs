@@ -13,6 +13,8 @@
 //! | [`spool`] | a folder of waiting messages, one per user |
 //! | [`journal`] | where the log goes: stderr, or systemd's journal |
 //! | [`jenkins`] | the part of Jenkins' remote API that starts and follows builds |
+//! | [`select`] | which hosts `--on` means: names, patterns, groups, facts |
+//! | [`rollout`] | a deploy across hosts, a machine without clock and network |
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
 //! | [`forge`] | what forges say in their webhooks, told apart and checked |
 //! | [`http`] | webhook deliveries, over HTTP and CGI: the only room with an async runtime |
@@ -50,8 +52,10 @@ pub mod outbox;
 pub mod process;
 pub mod publish;
 pub mod release;
+pub mod rollout;
 pub mod script;
 pub mod seen;
+pub mod select;
 pub mod signature;
 pub mod spool;
 pub mod stomp;

@@ -38,6 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("rollout", &["name"]),
     ("ask", &["hear", "message", "bus", "stomp", "config", "name", "process"]),
     ("hear", &["message", "signature", "config", "spool", "durable", "name"]),
+    ("select", &["name"]),
 ];
 
 /// Any of them.

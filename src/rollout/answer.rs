@@ -1,0 +1,204 @@
+//! What a host's word makes of what is known of it.
+//!
+//! Answers come late, twice and in any order, and two of them may contradict. Good news from before a step is stale and
+//! is passed over; bad news stays; a host that says both that it is live and that it never was is failed, for somebody
+//! to look at.
+
+use std::time::Instant;
+
+use super::{Answer, Phase, Rollout, State, Step};
+
+impl Rollout {
+    pub(super) fn take_answer(&mut self, at: usize, answer: Answer, now: Instant) {
+        let host = &mut self.hosts[at];
+        host.heard = Some(now);
+        host.first_heard.get_or_insert(now);
+        if matches!(self.phase, Phase::Farewell { .. } | Phase::Over) {
+            return self.set_awaited(at, false);
+        }
+        if let Some(ask) = &mut host.ask {
+            // From before the order, perhaps: then the order may be lost, and is still to be repeated soon.
+            let stale = match ask.step {
+                Step::Switch | Step::Abort => answer == Answer::Prepared,
+                Step::Rollback => matches!(answer, Answer::Prepared | Answer::Live { .. }),
+                Step::Prepare | Step::Verdict => false,
+            };
+            if !stale {
+                (ask.heard, ask.reminding) = (true, false);
+            }
+        }
+        match answer {
+            Answer::Accepted | Answer::Progress => self.works(at, now),
+            Answer::Prepared => self.is_prepared(at, now),
+            Answer::Refused { why } => self.refuses(at, why),
+            Answer::Live { summary } => self.is_live(at, summary, now),
+            Answer::Failed { during, why } => self.fails(at, during, why),
+            Answer::Aborted => self.is_aborted(at),
+            Answer::RolledBack => self.is_rolled_back(at),
+            Answer::RollbackFailed { why } => self.fails(at, Step::Rollback, why),
+        }
+    }
+
+    fn works(&mut self, at: usize, now: Instant) {
+        let winding_up = self.phase == Phase::WindingUp;
+        let host = &mut self.hosts[at];
+        match host.state {
+            State::Asked => self.set_state(at, State::Preparing, None),
+            State::Switching => {
+                if let Some(turn) = &mut host.turn {
+                    turn.worked = Some(now);
+                }
+            }
+            State::Silent if host.is_lost_in_turn() => {
+                let Some(turn) = &mut host.turn else { return };
+                turn.worked = Some(now);
+                let begun = turn.since;
+                if !winding_up && now < begun + self.policy.turn_within {
+                    self.set_state(at, State::Switching, None);
+                    let step = if self.stop.is_some() { Step::Prepare } else { Step::Switch };
+                    self.ask(at, step, now);
+                }
+            }
+            State::Unreachable | State::Silent | State::Failed if host.is_lost_before_turn() => {
+                let begun = host.first_heard.unwrap_or(now).max(host.ask.map_or(now, |ask| ask.since));
+                if winding_up {
+                    self.abort(at, now);
+                } else if now < begun + self.policy.prepare_within {
+                    self.set_state(at, State::Preparing, None);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn is_prepared(&mut self, at: usize, now: Instant) {
+        let winding_up = self.phase == Phase::WindingUp;
+        let host = &mut self.hosts[at];
+        let joins = match host.state {
+            State::Waiting | State::Asked | State::Preparing => true,
+            State::Unreachable | State::Silent | State::Failed if host.is_lost_before_turn() => true,
+            // Lost in its turn. At the end it goes back, whatever the order to switch still does to it.
+            State::Silent if host.awaited && winding_up => return self.roll_back(at, now),
+            // It says so long after the last order to switch: that never reached it, and no longer can.
+            State::Silent | State::Switching if !winding_up => {
+                let silence = self.policy.silence;
+                let never_began = host.turn.is_some_and(|turn| {
+                    now >= turn.asked + silence && turn.worked.is_none_or(|worked| now >= worked + silence)
+                });
+                // While the rollout goes on, the order is repeated anyway. One that it never hears is not given again.
+                let joins = match host.state {
+                    State::Switching => self.stop.is_some(),
+                    _ => self.stop.is_some() || host.turns < 2,
+                };
+                if never_began && joins {
+                    host.turn = None;
+                }
+                never_began && joins
+            }
+            _ => false,
+        };
+        if joins && winding_up {
+            self.abort(at, now);
+        } else if joins {
+            self.set_state(at, State::Prepared, None);
+            self.ask_nothing(at);
+            if self.phase != Phase::Preparing {
+                self.queue.push_back(at);
+            }
+        }
+    }
+
+    fn is_live(&mut self, at: usize, summary: String, now: Instant) {
+        let goes_back = self.phase == Phase::WindingUp && self.rolls_back();
+        let host = &mut self.hosts[at];
+        let before = std::mem::replace(&mut host.was_live, true);
+        match host.state {
+            State::RolledBack | State::RollbackFailed | State::RollingBack => return,
+            State::Failed if !host.lost && before => return,
+            State::Failed if !host.lost => return self.contradicts(at, "then it said that it is live"),
+            State::Refused | State::Aborted => return self.contradicts(at, "then it said that it is live"),
+            _ => {}
+        }
+        host.turned = true;
+        host.turn = None;
+        if goes_back {
+            return self.roll_back(at, now);
+        }
+        let bakes = matches!(self.phase, Phase::Baking { .. }) && host.state == State::Live;
+        self.set_state(at, State::Live, Some(summary).filter(|summary| !summary.is_empty()));
+        if !bakes {
+            self.ask_nothing(at);
+        }
+    }
+
+    fn fails(&mut self, at: usize, during: Step, why: String) {
+        let host = &mut self.hosts[at];
+        let state = match host.state {
+            State::Refused | State::Aborted | State::RollbackFailed => return,
+            State::RolledBack if during != Step::Rollback => return,
+            State::Failed if !(host.lost || host.was_live && during == Step::Rollback) => return,
+            _ if during == Step::Rollback => State::RollbackFailed,
+            // It is to go back because it was live: that it failed after that changes nothing.
+            State::RollingBack if host.was_live => return,
+            _ => State::Failed,
+        };
+        host.turned |= matches!(during, Step::Switch | Step::Rollback) || host.turn.is_some();
+        host.turn = None;
+        self.set_state(at, state, Some(why));
+        self.ask_nothing(at);
+    }
+
+    fn refuses(&mut self, at: usize, why: String) {
+        let host = &mut self.hosts[at];
+        let state = match host.state {
+            State::Live | State::Refused | State::Aborted | State::RolledBack | State::RollbackFailed => return,
+            State::Failed if !host.lost => return,
+            State::RollingBack if host.was_live => State::RollbackFailed,
+            _ => State::Refused,
+        };
+        host.turned |= host.turn.is_some();
+        host.turn = None;
+        let why = if state == State::RollbackFailed { format!("it refused to go back: {why}") } else { why };
+        self.set_state(at, state, Some(why));
+        self.ask_nothing(at);
+    }
+
+    fn is_aborted(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        match host.state {
+            State::Refused | State::Aborted | State::RolledBack | State::RollbackFailed => return,
+            State::Failed if !host.lost => return,
+            _ if host.was_live => return self.contradicts(at, "it was live, and then it said that it never went live"),
+            _ => {}
+        }
+        host.turn = None;
+        self.set_state(at, State::Aborted, None);
+        self.ask_nothing(at);
+    }
+
+    fn is_rolled_back(&mut self, at: usize) {
+        let host = &mut self.hosts[at];
+        match host.state {
+            State::Refused | State::Aborted | State::RolledBack | State::RollbackFailed => return,
+            State::Failed if !host.lost && !host.was_live => return,
+            _ => {}
+        }
+        host.turned = true;
+        host.turn = None;
+        // What was wrong with it is worth more than what it said of its release.
+        let why = host.why.take().filter(|_| host.state.is_failure());
+        self.set_state(at, State::RolledBack, why);
+        self.ask_nothing(at);
+    }
+
+    fn contradicts(&mut self, at: usize, what: &str) {
+        let host = &self.hosts[at];
+        let why = match (&host.why, host.state) {
+            (Some(why), State::Failed | State::Refused) => format!("{why}; {what}"),
+            (_, State::Aborted) => format!("it said that it dropped the release; {what}"),
+            _ => what.to_owned(),
+        };
+        self.set_state(at, State::Failed, Some(why));
+        self.ask_nothing(at);
+    }
+}
