@@ -18,10 +18,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::name::{Glob, NodeName, RepoName, SiteName};
 use crate::stomp::url::BrokerUrl;
 
 mod effective;
+mod facts;
 mod file;
 mod jenkins;
 mod legacy;
@@ -197,7 +200,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// A file that holds a [`Secret`]. It is opened by whoever needs it: others may not even be allowed to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecretFile(pub PathBuf);
 
 impl SecretFile {
@@ -333,7 +336,7 @@ pub struct Config {
 }
 
 /// One of `repos:`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Repo {
     /// Name on the bus.
     pub name: RepoName,
@@ -372,7 +375,7 @@ pub struct Repo {
 }
 
 /// Which characters a published directory's name may have; others become `_`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum DirNames {
     /// Letters, digits and `.`, `_`, `-`, `+`, `@`, `=`, `,`, with none of `.` and `-` in front.
     #[default]
@@ -382,7 +385,7 @@ pub enum DirNames {
 }
 
 /// `exec:` of a repository: programs that are run around the publication of each directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exec {
     /// `before:` program and arguments; a failure keeps the old directory.
     pub before: Vec<String>,
@@ -395,7 +398,7 @@ pub struct Exec {
 }
 
 /// What `fetch` does with a repository beside fetching it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mode {
     /// Nothing more (old name `normal`).
     Fetch,
@@ -419,7 +422,7 @@ impl Mode {
 }
 
 /// One of `sites:`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Site {
     /// Name.
     pub name: SiteName,
@@ -452,7 +455,7 @@ pub struct Site {
 }
 
 /// How a site is changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum SiteMode {
     /// A folder for each release, and a link that is switched.
     Releases,
@@ -461,7 +464,7 @@ pub enum SiteMode {
 }
 
 /// What a `post-deploy` that fails leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PostFailure {
     /// The release before is live again.
     SwitchBack,

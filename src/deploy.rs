@@ -1,9 +1,11 @@
 //! Make one revision live on this machine, or go back to an earlier release.
 
 mod in_place;
+mod owner;
 pub mod person;
 mod prepare;
 mod stage;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +16,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub use owner::Owner;
 pub use prepare::{Prepared, drop_prepared, fetch_missing};
+pub use turn::Left;
 
 use crate::config::{PostFailure, Repo, Site, SiteMode};
 use crate::git;
@@ -62,6 +66,8 @@ pub enum Error {
     CheckOut { why: String },
     #[error("post-deploy failed: {why}. Release {release} is live all the same (on-post-failure: keep){}", log_place(Some(.log)))]
     Kept { release: ReleaseName, why: String, log: PathBuf },
+    #[error("{} is live, which this plan did not make live: somebody deployed since", live.as_ref().map_or("nothing".to_owned(), |live| format!("release {live}")))]
+    NotOurs { live: Option<ReleaseName> },
     #[error("can't prepare {} for user {user}: {source}", path.display())]
     Prepare { path: PathBuf, user: String, source: std::io::Error },
 }
@@ -134,8 +140,10 @@ pub struct Plan {
 pub enum Said<'a> {
     /// What happens now.
     Step(&'a str),
-    /// A line of a script.
-    Script(Step, &'a str),
+    /// A line of a script, or of what takes the site out of its load balancer.
+    Script(&'a str, &'a str),
+    /// It has ended, with this exit status; `None`: it was killed, or could not be run.
+    Ran(&'a str, Option<i32>),
 }
 
 /// Who is told.
@@ -298,9 +306,20 @@ impl Here<'_> {
     pub fn rollback(&self, to: Option<&ReleaseName>, request: &Request, tell: Tell<'_>) -> Result<Done, Error> {
         let held = place(self.site).lock(&request.who, "rollback", request.wait, self.stop)?;
         let current = held.current()?.ok_or(release::Error::NothingBefore)?;
+        self.go_back_from(&held, current, to, request, tell)
+    }
+
+    fn go_back_from(
+        &self,
+        held: &Held,
+        current: ReleaseName,
+        to: Option<&ReleaseName>,
+        request: &Request,
+        tell: Tell<'_>,
+    ) -> Result<Done, Error> {
         let mut target = held.rollback_target(&current, to)?;
         if self.site.mode == SiteMode::InPlace {
-            self.check_out(&held, &target, tell).map_err(|why| Error::CheckOut { why })?;
+            self.check_out(held, &target, tell).map_err(|why| Error::CheckOut { why })?;
             held.record_rolled_back(&current, &request.who, &target)?;
         } else {
             held.whole(&target.release)?;
@@ -311,8 +330,8 @@ impl Here<'_> {
         let recorded = held.append(&line).and_then(|()| held.record_live(&mut target));
         recorded.map_err(|source| Error::Unrecorded { release: target.release.clone(), source })?;
         tell(Said::Step(&format!("release {} ({}) is live again", target.release, target.reference)));
-        let scene = Scene { record: &target, previous: Some(&current), rollback: true, request };
-        if let Err(why) = self.run_script(&held, &scene, Step::PostDeploy, self.stop, tell) {
+        let scene = Scene { record: Some(&target), previous: Some(&current), rollback: true, request };
+        if let Err(why) = self.run_script(held, &scene, Step::PostDeploy, self.stop, tell) {
             let (to, log) = (target.release.clone(), held.log(&target.release));
             return Err(Error::AfterRollback { to, why: why.to_string(), log });
         }
@@ -375,7 +394,8 @@ impl Here<'_> {
             }
             for script in [Step::PreDeploy, Step::PreLink] {
                 step = script;
-                let scene = Scene { record, previous: record.previous.as_ref(), rollback: false, request };
+                let scene =
+                    Scene { record: Some(record), previous: record.previous.as_ref(), rollback: false, request };
                 self.run_script(held, &scene, script, self.stop, tell).map_err(text)?;
                 held.whole(&record.release).map_err(text)?;
             }
@@ -415,7 +435,7 @@ impl Here<'_> {
             return Err(self.failed(held, record, Step::Switch, error.to_string(), tell));
         }
         tell(Said::Step("switched"));
-        let scene = Scene { record, previous: record.previous.as_ref(), rollback: false, request };
+        let scene = Scene { record: Some(record), previous: record.previous.as_ref(), rollback: false, request };
         let posted = self.run_script(held, &scene, Step::PostDeploy, self.stop, tell).map_err(text);
         let Err(why) = posted.and_then(|()| held.whole(&record.release).map_err(text)) else { return Ok(()) };
 
@@ -428,7 +448,7 @@ impl Here<'_> {
         held.switch_back(way_back)?;
         let Some(previous) = record.previous.as_ref().and_then(|name| held.record(name)) else { return Err(error) };
         tell(Said::Step(&format!("switched back to release {}", previous.release)));
-        let scene = Scene { record: &previous, previous: Some(&record.release), rollback: true, request };
+        let scene = Scene { record: Some(&previous), previous: Some(&record.release), rollback: true, request };
         // Not to be stopped: it mends what the stopped one may have broken.
         if let Err(why) = self.run_script(held, &scene, Step::PostDeploy, None, tell) {
             tell(Said::Step(&format!("post-deploy of release {} failed too: {why}", previous.release)));
@@ -466,33 +486,35 @@ impl Here<'_> {
         stop: Option<&Stop>,
         tell: Tell<'_>,
     ) -> Result<(), script::Error> {
-        let release = held.release(&scene.record.release);
+        let Some(record) = scene.record else { return Ok(()) };
+        let release = held.release(&record.release);
         let Some(program) = script::find(&self.site.scripts, &release, step.as_str())? else { return Ok(()) };
         let call = script::Call {
             program: &program,
-            release: &release,
-            reference: &scene.record.reference,
+            folder: &release,
+            args: &["-t", &record.reference],
             env: &self.environment(held, scene),
-            log: &held.log(&scene.record.release),
+            log: Some(&held.log(&record.release)),
             user: self.user,
             timeout: self.site.timeout,
             stop,
         };
-        call.run(&mut |line| tell(Said::Script(step, line)))
+        run(&call, step.as_str(), tell)
     }
 
-    fn environment(&self, held: &Held, scene: &Scene<'_>) -> Vec<(&'static str, OsString)> {
+    fn environment(&self, place: &Place, scene: &Scene<'_>) -> Vec<(&'static str, OsString)> {
         let flag = |set: bool| OsString::from(if set { "1" } else { "0" });
-        let previous_commit = scene.previous.and_then(|name| held.commit(name));
+        let folder = |name: Option<&ReleaseName>| name.map(|name| place.release(name).into()).unwrap_or_default();
+        let previous_commit = scene.previous.and_then(|name| place.commit(name));
         vec![
             ("FAILCAKE_SITE", self.site.name.as_str().into()),
-            ("FAILCAKE_REF", scene.record.reference.clone().into()),
-            ("FAILCAKE_COMMIT", scene.record.commit.clone().unwrap_or_default().into()),
+            ("FAILCAKE_REF", scene.record.map_or(&scene.request.reference, |record| &record.reference).into()),
+            ("FAILCAKE_COMMIT", scene.record.and_then(|record| record.commit.clone()).unwrap_or_default().into()),
             ("FAILCAKE_PREVIOUS_COMMIT", previous_commit.unwrap_or_default().into()),
-            ("FAILCAKE_RELEASE", held.release(&scene.record.release).into()),
-            ("FAILCAKE_PREVIOUS_RELEASE", scene.previous.map(|name| held.release(name).into()).unwrap_or_default()),
-            ("FAILCAKE_CURRENT", held.current_link().into()),
-            ("FAILCAKE_SHARED", held.shared().into()),
+            ("FAILCAKE_RELEASE", folder(scene.record.map(|record| &record.release))),
+            ("FAILCAKE_PREVIOUS_RELEASE", folder(scene.previous)),
+            ("FAILCAKE_CURRENT", place.current_link().into()),
+            ("FAILCAKE_SHARED", place.shared().into()),
             ("FAILCAKE_REPO", self.repo.path.clone().into()),
             ("FAILCAKE_REQUEST_ID", scene.request.id.clone().into()),
             ("FAILCAKE_WHO", scene.request.who.clone().into()),
@@ -504,9 +526,17 @@ impl Here<'_> {
     }
 }
 
+/// Runs a script and tells how it ended.
+fn run(call: &script::Call<'_>, name: &str, tell: Tell<'_>) -> Result<(), script::Error> {
+    let ran = call.run(&mut |line| tell(Said::Script(name, line)));
+    tell(Said::Ran(name, ran.as_ref().map_or_else(script::Error::exit, |()| Some(0))));
+    ran
+}
+
 /// What a script is told of.
 struct Scene<'a> {
-    record: &'a Record,
+    /// Its release; `None`: there is none yet.
+    record: Option<&'a Record>,
     previous: Option<&'a ReleaseName>,
     rollback: bool,
     request: &'a Request,

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,9 +27,21 @@ pub enum Durable {
 /// # Errors
 /// The disk says no; the old file is still there.
 pub fn replace(folder: &Path, name: &str, content: &[u8], durable: Durable) -> io::Result<()> {
+    replace_as(0o666, folder, name, content, durable)
+}
+
+/// As [`replace`], with a file that nobody else may read.
+///
+/// # Errors
+/// As [`replace`].
+pub fn replace_private(folder: &Path, name: &str, content: &[u8], durable: Durable) -> io::Result<()> {
+    replace_as(0o600, folder, name, content, durable)
+}
+
+fn replace_as(mode: u32, folder: &Path, name: &str, content: &[u8], durable: Durable) -> io::Result<()> {
     let temporary = folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&temporary)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(content)?;
         if durable != Durable::Later {
             file.sync_all()?;

@@ -46,6 +46,13 @@ pub enum Error {
     Killed(i32),
 }
 
+impl Error {
+    /// The exit status of one that ended by itself.
+    pub fn exit(&self) -> Option<i32> {
+        if let Error::Failed(status) = self { Some(*status) } else { None }
+    }
+}
+
 fn no_interpreter(error: &process::Error) -> &'static str {
     match error {
         process::Error::Spawn { source, .. } if source.raw_os_error() == Some(libc::ENOEXEC) => {
@@ -94,15 +101,15 @@ pub fn find(folder: &Path, release: &Path, name: &str) -> Result<Option<PathBuf>
 pub struct Call<'a> {
     /// What [`find`] found.
     pub program: &'a Path,
-    /// Where it stands.
-    pub release: &'a Path,
-    /// What it gets as `-t REF`.
-    pub reference: &'a str,
+    /// Where it is run.
+    pub folder: &'a Path,
+    /// Its arguments.
+    pub args: &'a [&'a str],
     /// Its `FAILCAKE_…` environment. The rest is ours, without what began with `FAILCAKE_` (a broker's password) or `GIT_`
     /// (the repository of a hook that called us).
     pub env: &'a [(&'static str, OsString)],
     /// Where what it says is added.
-    pub log: &'a Path,
+    pub log: Option<&'a Path>,
     /// Whose environment it gets.
     pub user: Option<&'a User>,
     /// How long it may take.
@@ -118,7 +125,7 @@ impl Call<'_> {
     /// It failed: its exit status decides.
     pub fn run(&self, tell: &mut dyn FnMut(&str)) -> Result<(), Error> {
         let mut command = Command::new(self.program);
-        command.args(["-t", self.reference]).current_dir(self.release);
+        command.args(self.args).current_dir(self.folder);
         for (key, _) in std::env::vars_os() {
             if key.as_bytes().starts_with(b"FAILCAKE_") || key.as_bytes().starts_with(b"GIT_") {
                 command.env_remove(key);
@@ -127,7 +134,7 @@ impl Call<'_> {
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
 
         // A log that can't be written (full disk) is not worth a failed deploy: the caller is told all the same.
-        let mut log = OpenOptions::new().create(true).append(true).open(self.log).ok();
+        let mut log = self.log.and_then(|log| OpenOptions::new().create(true).append(true).open(log).ok());
         let mut say = |line: &[u8]| {
             if let Some(log) = &mut log {
                 let _ = log.write_all(&[line, b"\n"].concat());
@@ -136,7 +143,8 @@ impl Call<'_> {
             let text = String::from_utf8_lossy(line);
             tell(&text.chars().filter(|c| !c.is_control() || *c == '\t').collect::<String>());
         };
-        say(format!("{} -t {}", self.program.display(), self.reference).as_bytes());
+        let words = self.args.iter().map(|word| format!(" {word}")).collect::<String>();
+        say(format!("{}{words}", self.program.display()).as_bytes());
         let mut room = OUTPUT_MAX;
         let mut flood = Flood::default();
         let mut lines = |_: Stream, line: &[u8]| {

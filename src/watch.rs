@@ -140,6 +140,9 @@ pub struct Watch<K, W, R> {
     drain: Option<Drain>,
     watchdog: Option<Watchdog>,
     ready: bool,
+    /// Work that runs and that no schedule knows.
+    errands: usize,
+    grace: Duration,
 }
 
 /// No work begins any more.
@@ -160,12 +163,16 @@ struct Drain {
 enum Told<K, R> {
     Report(K, R),
     End(K, bool),
+    /// An errand has ended.
+    Done,
 }
 
 /// By which a piece of work tells.
 pub struct Reporter<K, R> {
     key: Option<K>,
     succeeded: bool,
+    /// The schedule does not know of it.
+    errand: bool,
     teller: mpsc::Sender<Told<K, R>>,
     wake: Arc<EventFd>,
 }
@@ -191,7 +198,7 @@ impl<K, R> Drop for Reporter<K, R> {
     /// However the work ends, its key becomes free.
     fn drop(&mut self) {
         if let Some(key) = self.key.take() {
-            self.send(Told::End(key, self.succeeded));
+            self.send(if self.errand { Told::Done } else { Told::End(key, self.succeeded) });
         }
     }
 }
@@ -233,7 +240,15 @@ where
             drain,
             watchdog,
             ready: false,
+            errands: 0,
+            grace: GRACE,
         })
+    }
+
+    /// For work that takes longer to end after the wish to stop than git does.
+    #[must_use]
+    pub fn with_grace(self, grace: Duration) -> Self {
+        Watch { grace, ..self }
     }
 
     /// What happened next.
@@ -241,6 +256,18 @@ where
     /// # Errors
     /// [`Error::GaveUp`], [`Error::NotDrained`], [`Error::System`].
     pub fn step(&mut self) -> Result<Step<K, W, R>, Error> {
+        loop {
+            if let Some(step) = self.step_until(None)? {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// What happened next; `None` when nothing has by `alarm`, or when it is to stop and work is to be told so.
+    ///
+    /// # Errors
+    /// As [`step`](Self::step).
+    pub fn step_until(&mut self, alarm: Option<Instant>) -> Result<Option<Step<K, W, R>>, Error> {
         // Not when the broker is there: without one it works by the clock.
         if !std::mem::replace(&mut self.ready, true) {
             supervisor::ready();
@@ -249,7 +276,7 @@ where
             if self.ending.is_none() && self.in_a_row < IN_A_ROW {
                 self.in_a_row += 1;
                 if let Some(incoming) = self.connection.receive(Some(Duration::ZERO)) {
-                    return self.came(incoming);
+                    return self.came(incoming).map(Some);
                 }
             }
             let drained_inbox = self.in_a_row < IN_A_ROW;
@@ -257,7 +284,11 @@ where
             let now = Instant::now();
             let beat = self.watchdog.as_mut().map(|watchdog| watchdog.beat(now));
             match self.told.try_recv() {
-                Ok(Told::Report(key, report)) => return Ok(Step::Report(key, report)),
+                Ok(Told::Report(key, report)) => return Ok(Some(Step::Report(key, report))),
+                Ok(Told::Done) => {
+                    self.errands -= 1;
+                    continue;
+                }
                 Ok(Told::End(key, succeeded)) => {
                     for token in self.schedule.end(&key, succeeded, now) {
                         self.connection.ack(token);
@@ -266,26 +297,30 @@ where
                 }
                 Err(_) => {}
             }
+            let was_stopping = self.is_stopping();
             if self.is_hung_up(now) {
                 supervisor::reloading();
-                return Ok(Step::Reload);
+                return Ok(Some(Step::Reload));
+            }
+            if (self.is_stopping() && !was_stopping) || alarm.is_some_and(|alarm| now >= alarm) {
+                return Ok(None);
             }
             let wakes = match self.ending {
-                Some(ending) if self.has_ended(ending, now) => return Ok(Step::Ended(ending.why)),
+                Some(ending) if self.has_ended(ending, now) => return Ok(Some(Step::Ended(ending.why))),
                 Some(Ending { why: Ended::Stopped, until }) => until,
                 _ => {
                     if let Some((key, what)) = self.schedule.begin(now) {
-                        return Ok(Step::Begin(key, what));
+                        return Ok(Some(Step::Begin(key, what)));
                     }
                     let drained = self.drained(now)?;
                     if drained == Some(now) {
-                        return Ok(Step::Ended(Ended::Drained));
+                        return Ok(Some(Step::Ended(Ended::Drained)));
                     }
                     self.schedule.wakes().into_iter().chain(drained).min()
                 }
             };
             if drained_inbox {
-                self.sleep(wakes.into_iter().chain(beat).chain(self.hangup).min())?;
+                self.sleep(wakes.into_iter().chain(beat).chain(self.hangup).chain(alarm).min())?;
             }
         }
     }
@@ -323,13 +358,29 @@ where
 
     /// Runs a piece of work in a thread; it says whether it succeeded. One that failed is tried again later.
     pub fn work(&mut self, key: K, work: impl FnOnce(&Reporter<K, R>) -> bool + Send + 'static) {
-        let (teller, wake) = (self.teller.clone(), self.wake.clone());
-        let reporter = Reporter { key: Some(key), succeeded: false, teller, wake };
+        let reporter = self.reporter(key, false);
         // When no thread can be had the closure is dropped, the reporter with it: that is a failure like others.
         let _ = std::thread::Builder::new().name("work".to_owned()).spawn(move || {
             let mut reporter = reporter;
             reporter.succeeded = work(&reporter);
         });
+    }
+
+    /// Runs a piece of work in a thread that the schedule does not know: at once, once, beside whatever runs. The loop
+    /// waits for it when it ends.
+    ///
+    /// # Errors
+    /// No thread can be had; nothing was begun.
+    pub fn errand(&mut self, key: K, work: impl FnOnce(&Reporter<K, R>) + Send + 'static) -> std::io::Result<()> {
+        let reporter = self.reporter(key, true);
+        // Before it begins, since it may end at once; a thread that can't be had drops the reporter, which counts back.
+        self.errands += 1;
+        std::thread::Builder::new().name("errand".to_owned()).spawn(move || work(&reporter)).map(drop)
+    }
+
+    fn reporter(&self, key: K, errand: bool) -> Reporter<K, R> {
+        let (teller, wake) = (self.teller.clone(), self.wake.clone());
+        Reporter { key: Some(key), succeeded: false, errand, teller, wake }
     }
 
     /// The connection, to report over.
@@ -345,10 +396,10 @@ where
     /// Looks at the signals. Is there a HUP to take?
     fn is_hung_up(&mut self, now: Instant) -> bool {
         if self.ending.is_none_or(|ending| ending.why != Ended::Stopped) && self.signals.stop().is_set() {
-            self.ending = Some(Ending { why: Ended::Stopped, until: Some(now + GRACE) });
+            self.ending = Some(Ending { why: Ended::Stopped, until: Some(now + self.grace) });
             supervisor::stopping();
         }
-        if self.ending.is_some_and(|ending| ending.why == Ended::Stopped) {
+        if self.is_stopping() {
             self.hangup = None;
             return false;
         }
@@ -358,10 +409,14 @@ where
         self.hangup.take_if(|at| now >= *at).is_some()
     }
 
+    fn is_stopping(&self) -> bool {
+        self.ending.is_some_and(|ending| ending.why == Ended::Stopped)
+    }
+
     fn has_ended(&self, ending: Ending, now: Instant) -> bool {
         let waits = match ending.until {
-            Some(until) => self.schedule.is_working() && now < until,
-            None => self.schedule.has_work(),
+            Some(until) => (self.schedule.is_working() || self.errands > 0) && now < until,
+            None => self.schedule.has_work() || self.errands > 0,
         };
         // The HUP that came last counts: it is told of a configuration that the earlier ones may not have seen.
         !waits && self.hangup.is_none()
@@ -415,8 +470,7 @@ where
         let mut fds = vec![poll_for(self.wake.as_fd())];
         fds.extend(self.signals.hangup_fd().map(poll_for));
         // Once it is set it stays readable; and while the loop ends only the work counts.
-        let stopping = self.ending.is_some_and(|ending| ending.why == Ended::Stopped);
-        fds.extend((!stopping).then(|| poll_for(self.signals.stop().as_fd())));
+        fds.extend((!self.is_stopping()).then(|| poll_for(self.signals.stop().as_fd())));
         fds.extend(self.ending.is_none().then(|| poll_for(self.connection.wake_fd())));
         match poll(&mut fds, time) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}

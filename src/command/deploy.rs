@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::config::Source;
 use crate::deploy::person::{ask, find, tell};
-use crate::deploy::{Here, Plan, become_owner, make_folder};
+use crate::deploy::{Owner, Plan};
 use crate::name::SiteName;
 use crate::process::Stop;
 
@@ -43,13 +43,9 @@ pub struct Args {
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     let (site, repo) = find(&config, &args.site)?;
-    if !args.dry_run {
-        make_folder(site)?;
-    }
     let request = ask(args.reference, args.wait);
-    let user = become_owner(site)?;
-    let stop = Stop::on_signals()?;
-    let here = Here { site, repo, repos: &config.repos, host: config.node.as_str(), user: user.as_ref(), stop: Some(&stop) };
+    let owner = Owner::become_of(site, !args.dry_run, Stop::on_signals()?)?;
+    let here = owner.here(site, repo, &config.repos, config.node.as_str());
     if args.dry_run {
         print_plan(&here.plan(&request)?, args.json)?;
         return Ok(ExitCode::SUCCESS);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crate::config::Source;
 use crate::deploy::person::{ask, find, tell};
-use crate::deploy::{Here, become_owner};
+use crate::deploy::Owner;
 use crate::name::SiteName;
 use crate::process::Stop;
 use crate::release::ReleaseName;
@@ -39,9 +39,8 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     let (site, repo) = find(&config, &args.site)?;
     let request = ask(String::new(), args.wait);
-    let user = become_owner(site)?;
-    let stop = Stop::on_signals()?;
-    let here = Here { site, repo, repos: &config.repos, host: config.node.as_str(), user: user.as_ref(), stop: Some(&stop) };
+    let owner = Owner::become_of(site, false, Stop::on_signals()?)?;
+    let here = owner.here(site, repo, &config.repos, config.node.as_str());
     let done = here.rollback(args.to.as_ref(), &request, &mut tell(Instant::now()))?;
     let mut stdout = std::io::stdout().lock();
     if args.json {

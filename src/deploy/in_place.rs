@@ -19,7 +19,7 @@ impl Here<'_> {
         tell: Tell<'_>,
     ) -> Result<Done, Error> {
         let Begun { mut record, .. } = held.begin(commit, &request.reference, &request.who, &request.id)?;
-        let scene = Scene { record: &record, previous: record.previous.as_ref(), rollback: false, request };
+        let scene = Scene { record: Some(&record), previous: record.previous.as_ref(), rollback: false, request };
         let prepared = self
             .find_script(held, &record.release, Step::PreDeploy)
             .and_then(|()| self.run_script(held, &scene, Step::PreDeploy, self.stop, tell).map_err(text))
@@ -34,7 +34,7 @@ impl Here<'_> {
         let checked_out = self.check_out_new(held, &mut record, tell).and_then(|()| {
             step = Step::PostDeploy;
             self.find_script(held, &record.release, Step::PostDeploy)?;
-            let scene = Scene { record: &record, previous: record.previous.as_ref(), rollback: false, request };
+            let scene = Scene { record: Some(&record), previous: record.previous.as_ref(), rollback: false, request };
             self.run_script(held, &scene, Step::PostDeploy, self.stop, tell).map_err(text)
         });
         if let Err(why) = checked_out {
@@ -89,7 +89,7 @@ impl Here<'_> {
             };
         }
         tell(Said::Step(&format!("checked out release {} again", previous.release)));
-        let scene = Scene { record: &previous, previous: Some(&record.release), rollback: true, request };
+        let scene = Scene { record: Some(&previous), previous: Some(&record.release), rollback: true, request };
         if let Err(why) = self.run_script(held, &scene, Step::PostDeploy, None, tell) {
             tell(Said::Step(&format!("post-deploy of release {} failed too: {why}", previous.release)));
         }

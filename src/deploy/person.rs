@@ -49,7 +49,9 @@ pub fn tell(start: Instant) -> impl FnMut(Said<'_>) {
         // Nobody who stopped reading may stop the deploy.
         let _ = match said {
             Said::Step(text) => writeln!(anstream::stderr(), "{time:8.3}s {text}"),
-            Said::Script(step, line) => writeln!(anstream::stderr(), "{time:8.3}s {step}: {line}"),
+            Said::Script(name, line) => writeln!(anstream::stderr(), "{time:8.3}s {name}: {line}"),
+            // That one failed is in the error.
+            Said::Ran(..) => Ok(()),
         };
     }
 }
