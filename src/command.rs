@@ -58,6 +58,8 @@ verbs! {
     demo Demo,
     completions Completions,
     man Man,
+    #[command(hide = true)]
+    node_step NodeStep,
 }
 
 /// Turns a message broker into a deploy bus: hooks say what happened, servers fetch and deploy because of it.

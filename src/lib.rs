@@ -31,6 +31,7 @@
 //! | [`release`] | releases/, current and their recorded state: stage, switch, prune, roll back |
 //! | [`script`] | pre-deploy, pre-link, post-deploy |
 //! | [`deploy`] | make one revision live here, or go back |
+//! | [`node`] | a machine that deploys when it is told to over the bus |
 //! | [`watch`] | the loop that every reacting verb shares |
 
 pub mod ask;
@@ -48,6 +49,7 @@ pub mod jenkins;
 pub mod journal;
 pub mod message;
 pub mod name;
+pub mod node;
 pub mod outbox;
 pub mod process;
 pub mod publish;

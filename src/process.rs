@@ -193,6 +193,17 @@ pub fn start(mut command: Command) -> io::Result<Child> {
     command.spawn()
 }
 
+/// Has the kernel kill this process when `parent`, which started it by a [`Run`], ends. It does so from the start; who
+/// becomes another user by itself has to say so again.
+///
+/// # Errors
+/// `parent` is gone already.
+pub fn die_with(parent: Pid) -> Result<(), Error> {
+    let lost = |source| Error::Lost { program: "the parent".to_owned(), source };
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(|errno| lost(errno.into()))?;
+    if nix::unistd::getppid() == parent { Ok(()) } else { Err(lost(io::Error::other("it has ended"))) }
+}
+
 /// Takes the terminal away from what `command` will start, so that no program finds one to ask a person on. It stays in
 /// this session, by which a later run knows what this one left behind.
 pub fn without_terminal(command: &mut Command) {

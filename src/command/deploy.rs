@@ -1,3 +1,5 @@
+mod watching;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -17,14 +19,21 @@ use crate::process::Stop;
 /// Scripts stand in the release's `deploy/` folder (or `scripts:` of the site) and get `-t REF` and FAILCAKE_… in their
 /// environment. What a script leaves running in its process group is ended with it: a daemon leaves it (setsid).
 ///
+/// With --watch it is the host that plans for several hosts reach over the bus: it checks who signed them against `allow:`,
+/// does each step once, and answers. Steps run as the site's user, in a process of their own.
+///
 /// Example: failcake deploy www.example.org v1.2
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// One of `sites:`.
-    site: SiteName,
+    #[arg(required_unless_present = "watch")]
+    site: Option<SiteName>,
     /// A tag, else a branch of the remote, else a full commit id.
-    #[arg(value_name = "REF")]
-    reference: String,
+    #[arg(value_name = "REF", required_unless_present = "watch")]
+    reference: Option<String>,
+    /// Stay, and deploy what signed plans on the bus ask for, until TERM; HUP reads the configuration again.
+    #[arg(long, conflicts_with_all = ["site", "reference", "dry_run", "wait"])]
+    watch: bool,
     /// Say what would be done, from what to what, and which files change; touch nothing.
     #[arg(long)]
     dry_run: bool,
@@ -41,9 +50,10 @@ pub struct Args {
 /// # Errors
 /// Nothing was deployed: the old release serves on.
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
+    let (Some(site), Some(reference)) = (args.site, args.reference) else { return watching::run(source, args.json) };
     let config = source.load()?;
-    let (site, repo) = find(&config, &args.site)?;
-    let request = ask(args.reference, args.wait);
+    let (site, repo) = find(&config, &site)?;
+    let request = ask(reference, args.wait);
     let owner = Owner::become_of(site, !args.dry_run, Stop::on_signals()?)?;
     let here = owner.here(site, repo, &config.repos, config.node.as_str());
     if args.dry_run {

@@ -38,7 +38,7 @@ pub fn run(args: Args, _source: &Source) -> anyhow::Result<ExitCode> {
 
 /// Killed here: some pages are new and some old; another run writes them all.
 fn write_pages(command: clap::Command, folder: &std::path::Path) -> anyhow::Result<()> {
-    for subcommand in command.get_subcommands().filter(|subcommand| subcommand.get_name() != "help") {
+    for subcommand in command.get_subcommands().filter(|it| it.get_name() != "help" && !it.is_hide_set()) {
         write_pages(subcommand.clone(), folder)?;
     }
     let name = command.get_display_name().unwrap_or_else(|| command.get_name());

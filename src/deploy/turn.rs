@@ -70,6 +70,11 @@ impl Here<'_> {
         run(&call, name, tell)
     }
 
+    /// The release that was live last and is no more.
+    pub fn last_left(&self) -> Option<ReleaseName> {
+        last_left(&place(self.site))
+    }
+
     /// As [`rollback`](Self::rollback), but only from a release that `is_ours` knows: not from what somebody made live since.
     ///
     /// # Errors
@@ -112,7 +117,6 @@ fn of_request(place: &Place, request: &str) -> Option<Record> {
     place.history().unwrap_or_default().into_iter().rfind(|record| record.request_id == request)
 }
 
-/// The release that was live last and is no more.
 fn last_left(place: &Place) -> Option<ReleaseName> {
     let history = place.history().unwrap_or_default();
     let left = history.into_iter().filter(|record| record.left.is_some() && record.live_since.is_some());

@@ -12,6 +12,7 @@ mod hook;
 mod jenkins_status;
 mod jenkins_trigger;
 mod matrix;
+mod node;
 mod old_defects;
 mod old_machines;
 mod outbox;

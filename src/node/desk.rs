@@ -1,0 +1,377 @@
+//! Where requests are taken, decided and answered.
+
+mod deciding;
+mod doing;
+mod saying;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::jobs::{Job, Jobs};
+use super::limit::Allowance;
+use super::plans::{Known, Plans};
+use super::rules::{self, Refusal, refuse};
+use super::trust::{self, Mark, Trust};
+use super::voice::Voice;
+use super::{Error, Loop, Setup, Task, Told};
+use crate::bus::{Connection, Message};
+use crate::message::deploy::{Answer, Code, Document as _, Order, Plan, PlanId, Query, Request, Signed, Step, Subject};
+use crate::message::{self, Envelope};
+use crate::name::Principal;
+use crate::process::Stop;
+use crate::signature::verify_step;
+use crate::spool::Limits;
+use crate::watch::{self, Ended, Teller, say};
+
+/// Plans whose signature waits to be checked; each may be large.
+const UNCHECKED_MAX: usize = 16;
+/// Questions that are answered at a time, and that wait for it.
+const QUERIES: (usize, usize) = (4, 32);
+/// Questions a second, in the long run and at once.
+const ASKED: (u32, u32) = (20, 60);
+/// Refusals and repeated answers a second, in the long run and at once.
+const REPEATED: (u32, u32) = (20, 100);
+/// Problems that are told a second, in the long run and at once: whoever sends requests decides how many there are.
+const PROBLEMS: (u32, u32) = (1, 10);
+
+/// An order whose plan's signature is not checked yet.
+struct Unchecked {
+    plan: Plan,
+    signed: Signed,
+    order: Order,
+    who: Principal,
+    mark: Mark,
+}
+
+pub(super) struct Desk {
+    setup: Arc<Setup>,
+    next: Option<Setup>,
+    json: bool,
+    plans: Plans,
+    jobs: Jobs,
+    trust: Trust,
+    unchecked: VecDeque<Unchecked>,
+    checking: bool,
+    voice: Voice,
+    teller: Teller,
+    /// The broker is there.
+    is_heard: bool,
+    /// What ended while it was not.
+    unheard: VecDeque<(PlanId, Step)>,
+    queries: VecDeque<Query>,
+    answering: usize,
+    asked: Allowance,
+    repeated: Allowance,
+    problems: Allowance,
+    /// Problems that were not told.
+    untold: u64,
+    /// Requests that were passed over, and when that was told last.
+    passed_over: u64,
+    overload_told: Option<Instant>,
+}
+
+impl Desk {
+    pub(super) fn new(setup: Setup, json: bool) -> Result<Desk, Error> {
+        let (now, time) = (Instant::now(), Timestamp::now());
+        let config = &setup.config;
+        let spool = &config.bus.spool;
+        let limits = Limits { count: spool.max_count, bytes: spool.max_bytes };
+        let (plans, problems) = Plans::open(&spool.parent, limits, time)?;
+        problems.iter().for_each(|problem| complain(&format!("problem: {problem}")));
+        let replies = config.bus.topics.get("deploy-replies");
+        let mut voice = Voice::new(config.node.clone(), replies, config.signing.key.clone())?;
+        if config.signing.key.is_none() {
+            complain(
+                "no `signing: key:` is configured: what this node answers is not signed, and operators may not believe it",
+            );
+        } else if let Err(why) = voice.refresh(time, now) {
+            complain(&format!("problem: answers can't be signed: {why}"));
+        }
+        let allowance = |(per_second, most)| Allowance::new(per_second, most, now);
+        let mut desk = Desk {
+            next: None,
+            json,
+            plans,
+            jobs: Jobs::default(),
+            trust: Trust::new(config.signing.allowed_signers.as_deref(), now),
+            unchecked: VecDeque::new(),
+            checking: false,
+            voice,
+            teller: Teller::new(config, "events-deploys"),
+            is_heard: false,
+            unheard: VecDeque::new(),
+            queries: VecDeque::new(),
+            answering: 0,
+            asked: allowance(ASKED),
+            repeated: allowance(REPEATED),
+            problems: allowance(PROBLEMS),
+            untold: 0,
+            passed_over: 0,
+            overload_told: None,
+            setup: Arc::new(setup),
+        };
+        for (id, step) in desk.plans.unfinished() {
+            let Some(Ok(known)) = desk.plans.get(id) else { continue };
+            let canary = known.taken(step).is_some_and(|taken| taken.canary);
+            desk.jobs.add(Job::new(id, known.plan.site, (step, canary), true, now)?);
+        }
+        Ok(desk)
+    }
+
+    /// The configuration to start over with.
+    pub(super) fn into_next(self) -> Option<Setup> {
+        self.next
+    }
+
+    /// Does what comes, until it is to end.
+    pub(super) fn attend(
+        &mut self,
+        watch: &mut Loop,
+        stop: &Stop,
+        load: &impl Fn() -> anyhow::Result<Setup>,
+    ) -> Result<Ended, watch::Error> {
+        loop {
+            let now = Instant::now();
+            if !stop.is_set() {
+                self.begin_checks(watch, now);
+                self.begin_answers(watch);
+                self.begin_jobs(watch);
+            }
+            self.beat(watch.connection(), now);
+            if self.next.is_some() && self.jobs.is_empty() && self.answering == 0 && !self.checking {
+                watch.reload(true);
+            }
+            match watch.step_until(self.alarm(now))? {
+                None if stop.is_set() => self.jobs.stop_all(),
+                None => {}
+                Some(watch::Step::Ended(ended)) => return Ok(ended),
+                Some(watch::Step::Message(message)) => self.hear(&message, watch.connection()),
+                Some(watch::Step::Report(_, told)) => self.told(told, watch.connection()),
+                Some(watch::Step::Connected(peer)) => {
+                    self.teller.connected(&peer);
+                    self.is_heard = true;
+                    self.say_all_again(watch.connection());
+                }
+                Some(watch::Step::Lost { cause, retry_in }) => {
+                    self.is_heard = false;
+                    self.teller.lost(&cause, retry_in);
+                }
+                Some(watch::Step::Reload) => {
+                    let loaded = load();
+                    self.teller.reloaded(&loaded, watch.connection());
+                    if let Ok(setup) = loaded {
+                        if setup.config.node == self.setup.config.node {
+                            // What is allowed counts from now on; the rest when the steps under way have ended.
+                            self.setup = Arc::new(setup.clone());
+                        }
+                        self.next = Some(setup);
+                    }
+                    watch.reload(false);
+                }
+                // Nothing is done by the clock.
+                Some(watch::Step::Begin(..)) => {}
+            }
+        }
+    }
+
+    fn alarm(&mut self, now: Instant) -> Option<Instant> {
+        let check = (!self.checking && !self.unchecked.is_empty()).then(|| self.trust.next_check(now));
+        self.jobs.next_beat().into_iter().chain(check).min()
+    }
+
+    // What comes.
+
+    fn hear(&mut self, message: &Message, connection: &Connection) {
+        let now = Instant::now();
+        let frame = &message.frame;
+        let request = match Envelope::read(&frame.headers, &frame.body) {
+            Ok(None) => return,
+            Ok(Some(envelope)) => Request::parse(&envelope),
+            Err(error) => Err(error),
+        };
+        match request {
+            Ok(Request::Query(query)) => self.ask(query, connection, now),
+            Ok(Request::Order { plan, order }) => match Order::from_text(&order.document) {
+                Ok(read) if !read.hosts.contains(&self.setup.config.node) => {}
+                Ok(read) => self.consider(plan, order, read, connection, now),
+                Err(error) => self.not_understood(message, &error, connection, now),
+            },
+            Err(error) => self.not_understood(message, &error, connection, now),
+        }
+    }
+
+    /// Another version is answered, where it can be told what it is about; nonsense is not.
+    fn not_understood(&mut self, message: &Message, error: &message::Error, connection: &Connection, now: Instant) {
+        let about = message.frame.header("subject").and_then(|subject| subject.parse::<PlanId>().ok());
+        let (message::Error::Version(_), Some(about)) = (error, about) else {
+            return self.teller.malformed(message, &error.to_string(), connection);
+        };
+        let refusal = Refusal { code: Code::UnknownVersion, why: error.to_string() };
+        self.refuse(about, None, &format!("{about}"), refusal, connection, now);
+    }
+
+    fn ask(&mut self, query: Query, connection: &Connection, now: Instant) {
+        if !query.hosts.is_empty() && !query.hosts.contains(&self.setup.config.node) {
+            return;
+        }
+        if !self.asked.take(now) || self.queries.len() >= QUERIES.1 {
+            return self.pass_over(connection, now);
+        }
+        if let Subject::Plan { plan } = query.subject {
+            let (step, answer) = self.how_far(plan);
+            return self.reply(query.id, step, answer, "says how far it came", connection);
+        }
+        self.queries.push_back(query);
+    }
+
+    /// The last step of a plan and what came of it.
+    fn how_far(&self, plan: PlanId) -> (Option<Step>, Answer) {
+        match self.plans.get(plan) {
+            None => (None, Answer::UnknownPlan),
+            Some(Err(why)) => (None, Answer::Refused { code: Code::NotPossible, why }),
+            Some(Ok(known)) => match known.steps().last() {
+                None => (None, Answer::UnknownPlan),
+                Some(taken) => (Some(taken.step), taken.answer.clone().unwrap_or(Answer::Accepted)),
+            },
+        }
+    }
+
+    /// An order that names this node.
+    fn consider(
+        &mut self,
+        signed: Option<Signed>,
+        order_text: Signed,
+        order: Order,
+        connection: &Connection,
+        now: Instant,
+    ) {
+        let (id, step) = (order.plan, order.step);
+        let what = format!("{step} of plan {id}");
+        let known = match self.plans.get(id) {
+            Some(Err(why)) => {
+                let why = format!("what is known of the plan here can't be read: {why}");
+                let refusal = Refusal { code: Code::NotPossible, why };
+                return self.refuse(id, Some(step), &what, refusal, connection, now);
+            }
+            Some(Ok(known)) => Some(known),
+            None => None,
+        };
+        let decided = match known {
+            Some(known) => same_plan(&known, signed.as_ref())
+                .and_then(|()| by_plan(&order_text, &known.plan))
+                .map(|()| self.decide(known.plan.clone(), None, &order, Some(known), connection)),
+            None => match self.unchecked(signed, &order_text, &order) {
+                Ok(unchecked) => match self.trust.known(&unchecked.mark, now) {
+                    Some(Ok(())) => {
+                        let Unchecked { plan, signed, order, .. } = unchecked;
+                        Ok(self.decide(plan, Some(signed), &order, None, connection))
+                    }
+                    Some(Err(why)) => refuse(Code::BadSignature, why),
+                    None => return self.put_off(unchecked, connection, now),
+                },
+                Err(refusal) => Err(refusal),
+            },
+        };
+        if let Err(refusal) = decided.flatten() {
+            self.refuse(id, Some(step), &what, refusal, connection, now);
+        }
+    }
+
+    /// What can be told of a new plan without ssh-keygen.
+    fn unchecked(&self, signed: Option<Signed>, order_text: &Signed, order: &Order) -> Result<Unchecked, Refusal> {
+        let Some(signed) = signed else {
+            return refuse(Code::UnknownPlan, "this node knows no such plan, and none came with the order");
+        };
+        let plan = Plan::from_text(&signed.document).map_err(|error| {
+            let version = matches!(error, message::Error::Version(_));
+            let code = if version { Code::UnknownVersion } else { Code::BadSignature };
+            Refusal { code, why: format!("the plan can't be read: {error}") }
+        })?;
+        rules::belongs(order, &plan)?;
+        rules::names(&plan, &self.setup.config.node)?;
+        let who = rules::sound(&plan)?;
+        by_plan(order_text, &plan)?;
+        let mark = Trust::mark(&signed, &who);
+        Ok(Unchecked { plan, signed, order: order.clone(), who, mark })
+    }
+
+    /// Its signature is checked when it is its turn. Said again meanwhile, it waits once.
+    fn put_off(&mut self, unchecked: Unchecked, connection: &Connection, now: Instant) {
+        let same = |other: &Unchecked| other.mark == unchecked.mark && other.order.step == unchecked.order.step;
+        if self.unchecked.iter().any(same) {
+            return;
+        }
+        if self.unchecked.len() >= UNCHECKED_MAX {
+            return self.pass_over(connection, now);
+        }
+        self.unchecked.push_back(unchecked);
+    }
+
+    fn begin_checks(&mut self, watch: &mut Loop, now: Instant) {
+        let Some(first) = self.unchecked.front().filter(|_| !self.checking) else { return };
+        if !self.trust.may_check(now) {
+            return;
+        }
+        let (signed, who, mark) = (first.signed.clone(), first.who.clone(), first.mark);
+        let allowed_signers = self.trust.allowed_signers();
+        let begun = watch.errand(Task::Check, move |reporter| {
+            let found = trust::check(&signed, &who, allowed_signers.as_deref());
+            reporter.tell(Told::Checked(mark, found.map_err(|trust::Blind(why)| why)));
+        });
+        // Without a thread it waits; whoever sent it says it again.
+        self.checking = begun.is_ok();
+    }
+
+    fn checked(&mut self, mark: Mark, found: Result<Result<(), String>, String>, connection: &Connection) {
+        let now = Instant::now();
+        self.checking = false;
+        if let Ok(result) = &found {
+            self.trust.remember(mark, result.clone(), now);
+        }
+        let (settled, rest): (VecDeque<_>, _) =
+            self.unchecked.drain(..).partition(|unchecked: &Unchecked| unchecked.mark == mark);
+        self.unchecked = rest;
+        for Unchecked { plan, signed, order, .. } in settled {
+            let (id, step) = (order.plan, order.step);
+            let decided = match &found {
+                // It may have become known meanwhile.
+                Ok(Ok(())) => match self.plans.get(id) {
+                    Some(Ok(known)) => same_plan(&known, Some(&signed))
+                        .and_then(|()| self.decide(known.plan.clone(), None, &order, Some(known), connection)),
+                    Some(Err(why)) => refuse(Code::NotPossible, why),
+                    None => self.decide(plan, Some(signed), &order, None, connection),
+                },
+                Ok(Err(why)) => refuse(Code::BadSignature, why.clone()),
+                Err(why) => refuse(Code::NotPossible, format!("this node can't check signatures: {why}")),
+            };
+            if let Err(refusal) = decided {
+                self.refuse(id, Some(step), &format!("{step} of plan {id}"), refusal, connection, now);
+            }
+        }
+    }
+}
+
+/// Is the plan that came with an order the one that is known by its name?
+fn same_plan(known: &Known, signed: Option<&Signed>) -> Result<(), Refusal> {
+    match signed {
+        Some(signed) if signed.document != known.document() => {
+            refuse(Code::BadSignature, "this node knows another plan with that id")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Was the order signed with the plan's key?
+fn by_plan(order: &Signed, plan: &Plan) -> Result<(), Refusal> {
+    verify_step(&plan.key, order.document.as_bytes(), &order.signature).map_err(|error| Refusal {
+        code: Code::BadSignature,
+        why: format!("the order is not signed with the plan's key: {error}"),
+    })
+}
+
+fn complain(line: &str) {
+    say(&mut std::io::stderr(), &format!("failcake: {line}"));
+}

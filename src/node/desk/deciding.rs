@@ -1,0 +1,158 @@
+//! What becomes of an order whose signatures are good.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::Desk;
+use crate::bus::Connection;
+use crate::message::deploy::{Action, Answer, Code, Order, Plan, Signed, Step};
+use crate::node::errand::about;
+use crate::node::jobs::Job;
+use crate::node::plans::{self, Known};
+use crate::node::rules::{self, Refusal, refuse};
+use crate::node::turn;
+
+impl Desk {
+    /// An order whose signatures are good. `signed`: of a plan that is new.
+    pub(super) fn decide(
+        &mut self,
+        plan: Plan,
+        signed: Option<Signed>,
+        order: &Order,
+        known: Option<Known>,
+        connection: &Connection,
+    ) -> Result<(), Refusal> {
+        let (now, time) = (Instant::now(), Timestamp::now());
+        let step = order.step;
+        let config = &self.setup.clone().config;
+        rules::names(&plan, &config.node)?;
+        rules::allowed(&plan, step, &config.allow, &config.node)?;
+        rules::timely("the order", order.issued, order.not_after, time)?;
+        if let Some(known) = known.as_ref().filter(|known| known.taken(step).is_some()) {
+            self.answer_again(known, step, connection, now);
+            return Ok(());
+        }
+        if self.jobs.find(plan.id, step).is_some() {
+            // It waits for another step.
+            self.reply(plan.id, Some(step), Answer::Accepted, "waits for its turn", connection);
+            return Ok(());
+        }
+        // What is refused from here on is so for good, however often it is asked for: the plan is remembered.
+        let ahead = rules::timely("the plan", plan.issued, plan.not_after, time);
+        if let (None, Err(refusal)) = (&known, &ahead)
+            && refusal.code == Code::Expired
+        {
+            // It can't come to life again.
+            return ahead;
+        }
+        let turn = match (config.sites.get(&plan.site), self.repo_of(&plan)) {
+            (Some(site), Some(repo)) => turn::limit(site, repo),
+            _ => Duration::ZERO,
+        };
+        let is_new = known.is_none();
+        let known = match (known, signed) {
+            (Some(known), _) => known,
+            (None, Some(signed)) => match self.plans.meet(plan.clone(), signed, turn, time) {
+                Ok(known) => known,
+                Err(error) => return refuse(Code::NotPossible, error.to_string()),
+            },
+            (None, None) => return refuse(Code::UnknownPlan, "this node knows no such plan"),
+        };
+        match self.fits(&plan, step, (!is_new).then_some(&known), time) {
+            Ok(()) => {}
+            Err(refusal) if is_new => {
+                let answer = Answer::Refused { code: refusal.code, why: refusal.why.clone() };
+                let kept = self.plans.begin(known, step, order.canary, Some(answer), time);
+                return kept.map_err(|error| not_possible(&error)).and(Err(refusal));
+            }
+            Err(refusal) => return Err(refusal),
+        }
+        self.accept(known, order, connection, now, time)
+    }
+
+    /// Is the site there and free, and is it the time for the step?
+    pub(super) fn fits(&self, plan: &Plan, step: Step, known: Option<&Known>, time: Timestamp) -> Result<(), Refusal> {
+        if matches!(step, Step::Abort | Step::Verdict) {
+            // What ends needs nothing but to be in order.
+            return rules::in_order(step, known);
+        }
+        rules::begins(plan, step, time)?;
+        if !self.setup.config.sites.contains_key(&plan.site) {
+            return refuse(Code::NoSuchSite, format!("this node has no site {}", plan.site));
+        }
+        if self.repo_of(plan).is_none() {
+            return refuse(Code::NotPossible, format!("the repository of {} is not configured here", plan.site));
+        }
+        rules::in_order(step, known)?;
+        if let Some(holder) = self.plans.holder(&plan.site, time).filter(|holder| holder.plan.id != plan.id) {
+            return Err(rules::busy(&plan.site, holder));
+        }
+        match self.jobs.on(&plan.site).filter(|job| job.plan != plan.id) {
+            Some(job) => {
+                refuse(Code::Busy, format!("{} of plan {} is still under way on {}", job.step, job.plan, plan.site))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn repo_of(&self, plan: &Plan) -> Option<&crate::config::Repo> {
+        let config = &self.setup.config;
+        config.repos.get(&config.sites.get(&plan.site)?.repo)
+    }
+
+    /// It is to be done.
+    pub(super) fn accept(
+        &mut self,
+        known: Known,
+        order: &Order,
+        connection: &Connection,
+        now: Instant,
+        time: Timestamp,
+    ) -> Result<(), Refusal> {
+        let (id, step) = (order.plan, order.step);
+        let is_here = self.setup.config.sites.contains_key(&known.plan.site);
+        let preparing = self.jobs.find(id, Step::Prepare);
+        let ends = matches!(step, Step::Abort | Step::Verdict);
+        let stands_ready = known.prepared().is_some_and(|release| !release.is_empty())
+            && known.taken(Step::Switch).is_none()
+            && matches!(known.plan.action, Action::Deploy { .. })
+            && is_here;
+        if let Some(job) = preparing.filter(|_| ends) {
+            job.stop.set();
+        } else if ends && !stands_ready {
+            // There is nothing to be done.
+            let answer = if step == Step::Abort { Answer::Aborted } else { Answer::Noted };
+            let plan = known.plan.clone();
+            self.plans
+                .begin(known, step, order.canary, Some(answer.clone()), time)
+                .map_err(|error| not_possible(&error))?;
+            self.tell(&plan, step, &answer, connection);
+            return Ok(());
+        }
+        if self.plans.get(id).is_none() {
+            // It is known from here on, so that whatever comes next finds it.
+            self.plans.begin(known.clone(), step, order.canary, None, time).map_err(|error| not_possible(&error))?;
+        }
+        let job = Job::new(id, known.plan.site.clone(), (step, order.canary), false, now);
+        self.jobs.add(job.map_err(|error| Refusal { code: Code::NotPossible, why: error.to_string() })?);
+        self.reply(id, Some(step), Answer::Accepted, &format!("accepted {step} of {}", about(&known.plan)), connection);
+        Ok(())
+    }
+
+    /// What came of a step, once more; and how much further the plan came since.
+    pub(super) fn answer_again(&mut self, known: &Known, step: Step, connection: &Connection, now: Instant) {
+        if !self.repeated.take(now) {
+            return self.pass_over(connection, now);
+        }
+        let last = known.steps().last().map(|taken| taken.step).filter(|last| step == Step::Prepare && *last != step);
+        for step in [Some(step), last].into_iter().flatten() {
+            let answer = known.answer(step).cloned().unwrap_or(Answer::Accepted);
+            self.reply(known.plan.id, Some(step), answer, &format!("said before what came of {step}"), connection);
+        }
+    }
+}
+
+fn not_possible(error: &plans::Error) -> Refusal {
+    Refusal { code: Code::NotPossible, why: error.to_string() }
+}

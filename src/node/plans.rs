@@ -1,0 +1,331 @@
+//! The plans that this node has seen, on the disk: what makes each of their steps happen once.
+//!
+//! ```text
+//! SPOOL/UID/plans/ID.json      the plan as it was signed, each step that was begun, and what came of it
+//! SPOOL/UID/plans/lock         held (flock) by the one node that works here
+//! ```
+//!
+//! A step is written down before it is begun, and its answer before it is told; each time as a whole file, durably. Killed
+//! between the two, a step without an answer is left: [`Plans::unfinished`].
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+
+use crate::durable::{self, Durable};
+use crate::message::deploy::{Answer, Document as _, Plan, PlanId, Signed, Step};
+use crate::name::SiteName;
+use crate::spool::{self, Limits, Spool};
+
+/// How long a plan is remembered when nobody can use it any more.
+const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// So many are remembered; more only while each of them could still be used.
+const MOST: usize = 1000;
+/// A plan that is over its time by so much is not usable by any clock that a node accepts.
+const CLOCKS: SignedDuration = SignedDuration::from_hours(1);
+
+/// Why plans can't be remembered: then none is taken.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Error {
+    #[error(transparent)]
+    Spool(#[from] spool::Error),
+    #[error("can't {what} {}: {source}", path.display())]
+    Io { what: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "another `failcake deploy --watch` works with {}: one of them is enough, or give each its own `spool:`", .0.display()
+    )]
+    Taken(PathBuf),
+    #[error("this node remembers {0} plans that could all still be used: more are not taken")]
+    Full(usize),
+}
+
+/// A step that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Taken {
+    pub(super) step: Step,
+    #[serde(default)]
+    pub(super) canary: bool,
+    pub(super) begun: Timestamp,
+    /// `None`: it is under way, or its node was killed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<Answer>,
+}
+
+/// A plan and how far it came here.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) plan: Plan,
+    kept: Kept,
+}
+
+/// As it is in its file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Kept {
+    version: u32,
+    plan: Signed,
+    /// Unless it ends before, it has its site until then.
+    until: Timestamp,
+    steps: Vec<Taken>,
+}
+
+const VERSION: u32 = 1;
+
+/// What is kept in memory of a plan that is over.
+#[derive(Debug, Clone, Copy)]
+struct Past {
+    not_after: Timestamp,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Plans {
+    folder: PathBuf,
+    #[expect(dead_code, reason = "closing it unlocks")]
+    lock: Flock<File>,
+    /// Those that have their site, or whose steps are under way.
+    live: BTreeMap<PlanId, Known>,
+    past: BTreeMap<PlanId, Past>,
+}
+
+impl Known {
+    /// As it was signed.
+    pub(super) fn document(&self) -> &str {
+        &self.kept.plan.document
+    }
+
+    /// The steps, in the order in which they were begun.
+    pub(super) fn steps(&self) -> &[Taken] {
+        &self.kept.steps
+    }
+
+    pub(super) fn taken(&self, step: Step) -> Option<&Taken> {
+        self.steps().iter().find(|taken| taken.step == step)
+    }
+
+    /// What came of a step; `None` also while it is under way.
+    pub(super) fn answer(&self, step: Step) -> Option<&Answer> {
+        self.taken(step)?.answer.as_ref()
+    }
+
+    /// The release that stands ready, or that is to be gone back to.
+    pub(super) fn prepared(&self) -> Option<&str> {
+        match self.answer(Step::Prepare) {
+            Some(Answer::Prepared { release, .. }) => Some(release),
+            _ => None,
+        }
+    }
+
+    /// Has it the site?
+    pub(super) fn has_site(&self, now: Timestamp) -> bool {
+        let works = self.steps().iter().any(|taken| taken.answer.is_none());
+        let is_over = [Step::Abort, Step::Verdict].iter().any(|step| self.answer(*step).is_some());
+        works || (!is_over && self.prepared().is_some() && now < self.kept.until)
+    }
+
+    /// Until when it has the site, unless it ends before.
+    pub(super) fn until(&self) -> Timestamp {
+        self.kept.until
+    }
+}
+
+impl Plans {
+    /// Opens the folder of whoever runs this, for this node alone. Files that can't be read are told: their plans are
+    /// taken for known, and never done again.
+    ///
+    /// # Errors
+    /// Another node has it; the disk says no.
+    pub(super) fn open(parent: &Path, limits: Limits, now: Timestamp) -> Result<(Plans, Vec<String>), Error> {
+        let folder = Spool::open(parent, limits)?.inner("plans")?.path().to_owned();
+        let lock_path = folder.join("lock");
+        let at = |what: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |source| Error::Io { what, path, source }
+        };
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(&lock_path).map_err(at("open", &lock_path))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
+            nix::errno::Errno::EWOULDBLOCK => Error::Taken(folder.clone()),
+            errno => at("lock", &lock_path)(errno.into()),
+        })?;
+        let (mut live, mut past, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        for entry in fs::read_dir(&folder).map_err(at("read", &folder))? {
+            let entry = entry.map_err(at("read", &folder))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.starts_with(".tmp-") {
+                // Of a node that was killed while it wrote: the lock says that nobody writes now.
+                let _ = fs::remove_file(entry.path());
+            }
+            let Some(id) = name.strip_suffix(".json").and_then(|id| id.parse::<PlanId>().ok()) else { continue };
+            match read(&entry.path(), id) {
+                Ok(known) if known.has_site(now) => drop(live.insert(id, known)),
+                Ok(known) => drop(past.insert(id, Past { not_after: known.plan.not_after })),
+                Err(why) => {
+                    problems.push(format!("what is known of plan {id} can't be read, so it is never done: {why}"));
+                    // As if it had been made for as long as any.
+                    let changed = entry.metadata().and_then(|meta| meta.modified()).ok();
+                    let changed = changed.and_then(|time| Timestamp::try_from(time).ok()).unwrap_or(now);
+                    past.insert(id, Past { not_after: later(changed, super::rules::LONGEST) });
+                }
+            }
+        }
+        let mut plans = Plans { folder, lock, live, past };
+        plans.forget(now);
+        Ok((plans, problems))
+    }
+
+    /// What is known of a plan; `None`: this node never saw it.
+    ///
+    /// # Errors
+    /// It was seen, but what came of it can't be read.
+    pub(super) fn get(&self, id: PlanId) -> Option<Result<Known, String>> {
+        match self.live.get(&id) {
+            Some(known) => Some(Ok(known.clone())),
+            None if self.past.contains_key(&id) => Some(read(&self.path(id), id)),
+            None => None,
+        }
+    }
+
+    /// The plan that has the site.
+    pub(super) fn holder(&self, site: &SiteName, now: Timestamp) -> Option<&Known> {
+        self.live.values().find(|known| known.plan.site == *site && known.has_site(now))
+    }
+
+    /// The plans that have their site.
+    pub(super) fn live(&self, now: Timestamp) -> impl Iterator<Item = &Known> {
+        self.live.values().filter(move |known| known.has_site(now))
+    }
+
+    /// Steps that were begun and came to no end, because this node was killed.
+    pub(super) fn unfinished(&self) -> Vec<(PlanId, Step)> {
+        let steps = |known: &Known| -> Vec<(PlanId, Step)> {
+            let open = known.steps().iter().filter(|taken| taken.answer.is_none());
+            open.map(|taken| (known.plan.id, taken.step)).collect()
+        };
+        self.live.values().flat_map(steps).collect()
+    }
+
+    /// Remembers a plan, not yet on the disk: with its first step it is.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub(super) fn meet(&mut self, plan: Plan, signed: Signed, turn: Duration, now: Timestamp) -> Result<Known, Error> {
+        self.forget(now);
+        let count = self.live.len() + self.past.len();
+        if count >= MOST {
+            return Err(Error::Full(count));
+        }
+        let until = later(plan.not_after, SignedDuration::try_from(turn).unwrap_or_default());
+        Ok(Known { plan, kept: Kept { version: VERSION, plan: signed, until, steps: Vec::new() } })
+    }
+
+    /// Writes down that a step begins, durably. With `answer` it ends at once.
+    ///
+    /// # Errors
+    /// The disk says no: then it must not begin.
+    pub(super) fn begin(
+        &mut self,
+        mut known: Known,
+        step: Step,
+        canary: bool,
+        answer: Option<Answer>,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        known.kept.steps.push(Taken { step, canary, begun: now, answer });
+        self.write(&known)?;
+        self.keep(known, now);
+        Ok(())
+    }
+
+    /// Writes down what came of a step, durably. When the disk says no it is remembered all the same, until this node
+    /// ends; the next one looks what came of it.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub(super) fn answer(&mut self, id: PlanId, step: Step, answer: Answer, now: Timestamp) -> Result<(), Error> {
+        let Some(mut known) = self.live.remove(&id) else { return Ok(()) };
+        if let Some(taken) = known.kept.steps.iter_mut().find(|taken| taken.step == step && taken.answer.is_none()) {
+            taken.answer = Some(answer);
+        }
+        let written = self.write(&known);
+        match &written {
+            Ok(()) => self.keep(known, now),
+            // In memory alone it must stay there.
+            Err(_) => drop(self.live.insert(id, known)),
+        }
+        written
+    }
+
+    fn keep(&mut self, known: Known, now: Timestamp) {
+        let id = known.plan.id;
+        if known.has_site(now) {
+            self.past.remove(&id);
+            self.live.insert(id, known);
+        } else {
+            self.live.remove(&id);
+            self.past.insert(id, Past { not_after: known.plan.not_after });
+        }
+    }
+
+    /// Killed here, the file is the old one or the new one.
+    fn write(&self, known: &Known) -> Result<(), Error> {
+        let name = format!("{}.json", known.plan.id);
+        let text = serde_json::to_vec(&known.kept).map_err(io::Error::from);
+        let written = text.and_then(|text| durable::replace_private(&self.folder, &name, &text, Durable::Now));
+        written.map_err(|source| Error::Io { what: "write", path: self.folder.join(name), source })
+    }
+
+    /// Forgets plans that nobody can use any more; the oldest first, where they are too many.
+    fn forget(&mut self, now: Timestamp) {
+        // Whose time with their site is over.
+        let lapsed: Vec<PlanId> =
+            self.live.values().filter(|known| !known.has_site(now)).map(|known| known.plan.id).collect();
+        for id in lapsed {
+            if let Some(known) = self.live.remove(&id) {
+                self.past.insert(id, Past { not_after: known.plan.not_after });
+            }
+        }
+        let mut gone: Vec<(Timestamp, PlanId)> = self
+            .past
+            .iter()
+            .filter(|(_, past)| later(past.not_after, CLOCKS) < now)
+            .map(|(id, past)| (past.not_after, *id))
+            .collect();
+        gone.sort_unstable();
+        let surplus = (self.live.len() + self.past.len() + 1).saturating_sub(MOST);
+        for (at, (not_after, id)) in gone.into_iter().enumerate() {
+            if at < surplus || later(not_after, REMEMBERED) < now {
+                // What can't be removed stays known until the next start.
+                let _ = fs::remove_file(self.path(id));
+                self.past.remove(&id);
+            }
+        }
+    }
+
+    fn path(&self, id: PlanId) -> PathBuf {
+        self.folder.join(format!("{id}.json"))
+    }
+}
+
+fn read(path: &Path, id: PlanId) -> Result<Known, String> {
+    let text = fs::read(path).map_err(|error| error.to_string())?;
+    let kept: Kept = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
+    if kept.version != VERSION {
+        return Err(format!("it was written by another failcake (version {})", kept.version));
+    }
+    let plan = Plan::from_text(&kept.plan.document).map_err(|error| error.to_string())?;
+    if plan.id == id { Ok(Known { plan, kept }) } else { Err(format!("it holds plan {}", plan.id)) }
+}
+
+/// The end of time is soon enough.
+pub(super) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
