@@ -49,6 +49,7 @@ verbs! {
     rollback Rollback,
     state State,
     tags Tags,
+    nodes Nodes,
     hold Hold,
     unhold Unhold,
     check Check,

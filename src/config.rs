@@ -36,7 +36,7 @@ mod word;
 
 pub use jenkins::{Jenkins, JobName, Pattern, Project, Template, Word};
 pub use legacy::{Import, WriteError, import};
-pub use word::parse_duration;
+pub use word::{nearest, parse_duration};
 
 /// Which files make the configuration. Nothing is read before [`bus`](Self::bus) or [`load`](Self::load).
 #[derive(Debug, Clone)]

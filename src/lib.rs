@@ -22,6 +22,7 @@
 //! | [`durable`] | a file replaced as a whole |
 //! | [`process`] | child processes with an end |
 //! | [`ask`] | one question to the nodes, and answers from whoever is there |
+//! | [`fleet`] | which machines `--on` means, and what they say |
 //! | [`hear`] | who answered: replies of nodes, checked before anybody believes them |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
@@ -41,6 +42,7 @@ pub mod command;
 pub mod config;
 pub mod deploy;
 pub mod durable;
+pub mod fleet;
 pub mod forge;
 pub mod git;
 pub mod hear;

@@ -147,6 +147,13 @@ impl Filter {
         found
     }
 
+    /// Does it ask for facts, which machines tell of themselves?
+    pub fn asks_facts(&self) -> bool {
+        let mut asks = false;
+        self.root.visit(&mut |term| asks |= matches!(term, Term::Is(Subject::Fact(_), _)));
+        asks
+    }
+
     /// Which of `candidates` are meant, and which words mean none.
     pub fn select(&self, candidates: &[Candidate<'_>]) -> Selection {
         let names: HashSet<&str> = candidates.iter().map(|candidate| candidate.name.as_str()).collect();

@@ -56,6 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("access", &["name"]),
     ("rollout", &["name"]),
     ("ask", &["hear", "message", "bus", "stomp", "config", "name", "process"]),
+    ("fleet", &["ask", "hear", "select", "signature", "message", "config", "name", "process"]),
     ("hear", &["message", "signature", "config", "spool", "durable", "name"]),
     ("select", &["name"]),
 ];

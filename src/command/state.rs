@@ -1,21 +1,33 @@
+mod across;
+
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::config::{Site, Source};
+use crate::config::{Site, Source, parse_duration};
 use crate::deploy;
 use crate::deploy::person::find;
 use crate::name::SiteName;
 use crate::release::{Hold, Record, ReleaseName, State};
 
-/// What is live on this machine, and what became of each release.
+/// What is live on this machine, and what became of each release; with --on, what is live on others.
 ///
-/// Example: failcake state www.example.org
+/// Across machines a site whose commit is not the one that went live last somewhere is marked: behind. The exit status is
+/// then 1 when a machine that was expected is silent.
+///
+/// Examples: failcake state www.example.org; failcake state www.example.org --on 'web*'
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// One of `sites:` [default: all].
     site: Option<SiteName>,
+    /// On these machines, over the bus: names, globs, groups, facts (`role=web and dc!=lon`), @FILE.
+    #[arg(long, value_name = "FILTER")]
+    on: Option<String>,
+    /// With --on: how long to wait for the last answer.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, requires = "on")]
+    within: Duration,
     /// Print JSON: a list of sites, each with `current`, `holder`, `hold`, `problem` and `releases`.
     #[arg(long)]
     json: bool,
@@ -42,6 +54,9 @@ struct Seen {
 /// There is no such site; one that can't be read is told and exits with 1.
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
+    if let Some(filter) = &args.on {
+        return across::run(args.site.as_ref(), filter, &config, args.within, args.json);
+    }
     let sites: Vec<&Site> = match &args.site {
         Some(name) => vec![find(&config, name)?.0],
         None => config.sites.values().collect(),

@@ -1,22 +1,34 @@
+mod across;
+
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::config::{self, Config, Source};
+use crate::config::{self, Config, Source, parse_duration};
 use crate::deploy::place;
 use crate::git::local::{Local, Tag};
 use crate::name::{RepoName, SiteName};
 use crate::process::User;
 
-/// What could be deployed: the tags of a repository's clone here, newest first, and which site serves which.
+/// What could be deployed: the tags of a repository's clone here, newest first, and which site serves which;
+/// with --on, those of other machines.
 ///
-/// Example: failcake tags spog | head
+/// Across machines a tag that not every one has is marked; the repository need not be configured here.
+///
+/// Examples: failcake tags spog | head; failcake tags spog --on 'web*'
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// One of `repos:`.
     repo: RepoName,
+    /// On these machines, over the bus: names, globs, groups, facts (`role=web and dc!=lon`), @FILE.
+    #[arg(long, value_name = "FILTER")]
+    on: Option<String>,
+    /// With --on: how long to wait for the last answer.
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, requires = "on")]
+    within: Duration,
     /// Print JSON: a list of tags, each with `tag`, `commit`, `date` and `live`, the sites that serve it.
     #[arg(long)]
     json: bool,
@@ -37,6 +49,9 @@ struct Offered {
 /// There is no such repository, or it is not cloned yet.
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
+    if let Some(filter) = &args.on {
+        return across::run(&args.repo, filter, &config, args.within, args.json);
+    }
     let repo = config.repos.get(&args.repo).ok_or_else(|| {
         let known: Vec<&str> = config.repos.keys().map(RepoName::as_str).collect();
         config::Error(format!("there is no repository {}: known are {}", args.repo, known.join(", ")))

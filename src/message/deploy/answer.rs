@@ -183,6 +183,19 @@ pub struct SiteState {
     pub plan: Option<PlanId>,
 }
 
+impl SiteState {
+    /// `v1.2 (1a2b3c4) since …`, or that nothing is live.
+    pub fn in_words(&self) -> String {
+        if self.release.is_none() {
+            return "nothing is live".to_owned();
+        }
+        let reference = self.reference.as_deref().unwrap_or("?").escape_debug();
+        let commit = self.commit.as_deref().and_then(|commit| commit.get(..7)).unwrap_or("?");
+        let since = self.since.as_ref().map_or_else(String::new, |since| format!(" since {}", since.escape_debug()));
+        format!("{reference} ({commit}){since}")
+    }
+}
+
 /// A tag that could be deployed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offered {
