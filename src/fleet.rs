@@ -22,7 +22,7 @@ const LIST_MAX: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The filter, or the inventory.
-    #[error(transparent)]
+    #[error("{0}")]
     Config(#[from] config::Error),
     /// Nobody could be asked who is there.
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! One integration binary: each module reads like a terminal session with the real programs.
 
 mod across;
+mod asking;
 mod broker;
 mod broker_interop;
 mod check;

@@ -1,6 +1,6 @@
 //! `failcake deploy --watch`: what a host does when plans come over the bus, looked at on its disk as well as in its answers.
 
-mod operator;
+pub mod operator;
 
 use failcake::message::deploy::{Answer, Step, Subject};
 
