@@ -3,6 +3,7 @@
 //! Times are medians of turn-by-turn rounds with ratios; nothing here passes or fails by a time.
 
 mod deploy;
+mod fleet;
 mod hook;
 mod measure;
 mod place;
@@ -25,6 +26,9 @@ fn main() {
     }
     if wanted("deploy") {
         deploy::run(&place);
+    }
+    if wanted("fleet") {
+        fleet::run(&place);
     }
     if wanted("webhook") {
         webhook::run(&place);
