@@ -24,6 +24,7 @@
 //! | [`ask`] | one question to the nodes, and answers from whoever is there |
 //! | [`fleet`] | which machines `--on` means, and what they say |
 //! | [`hear`] | who answered: replies of nodes, checked before anybody believes them |
+//! | [`exec`] | a program of the administrator's, run for something that happened |
 //! | [`git`] | git: keep a clone like its remote, read what a push brought |
 //! | [`svn`] | Subversion: what a revision changed, by project |
 //! | [`signature`] | SSH signatures against allowed_signers, and keys for one plan's steps |
@@ -43,6 +44,7 @@ pub mod config;
 pub mod deploy;
 pub mod durable;
 pub mod fleet;
+pub mod exec;
 pub mod forge;
 pub mod git;
 pub mod hear;

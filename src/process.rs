@@ -5,8 +5,10 @@
 //!
 //! Killed here with KILL: the kernel kills the child too (`PR_SET_PDEATHSIG`), though not what the child had started.
 
+use std::ffi::OsStr;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -181,6 +183,18 @@ pub struct Run<'a> {
     pub stop: Option<&'a Stop>,
     /// Gets every line (without its line feed) as it comes, also those over [`Limits::output`]; lines over 8 KiB in pieces.
     pub lines: Option<Lines<'a>>,
+}
+
+/// A program for whom this process' own affairs are none of its business: it gets our environment without `FAILCAKE_…` (a
+/// broker's password) and without `GIT_…` (the repository of a hook that called us).
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    for (key, _) in std::env::vars_os() {
+        if key.as_bytes().starts_with(b"FAILCAKE_") || key.as_bytes().starts_with(b"GIT_") {
+            command.env_remove(key);
+        }
+    }
+    command
 }
 
 /// Starts a program that lives beside this one: in a process group of its own, so that a terminal's Ctrl-C is ours to

@@ -4,10 +4,8 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use crate::process::{self, Limits, Run, Stop, Stream, User};
@@ -105,8 +103,7 @@ pub struct Call<'a> {
     pub folder: &'a Path,
     /// Its arguments.
     pub args: &'a [&'a str],
-    /// Its `FAILCAKE_…` environment. The rest is ours, without what began with `FAILCAKE_` (a broker's password) or `GIT_`
-    /// (the repository of a hook that called us).
+    /// Its `FAILCAKE_…` environment. The rest is what [`process::command`] leaves of ours.
     pub env: &'a [(&'static str, OsString)],
     /// Where what it says is added.
     pub log: Option<&'a Path>,
@@ -124,13 +121,8 @@ impl Call<'_> {
     /// # Errors
     /// It failed: its exit status decides.
     pub fn run(&self, tell: &mut dyn FnMut(&str)) -> Result<(), Error> {
-        let mut command = Command::new(self.program);
+        let mut command = process::command(self.program);
         command.args(self.args).current_dir(self.folder);
-        for (key, _) in std::env::vars_os() {
-            if key.as_bytes().starts_with(b"FAILCAKE_") || key.as_bytes().starts_with(b"GIT_") {
-                command.env_remove(key);
-            }
-        }
         command.envs(self.env.iter().map(|(key, value)| (key, value)));
 
         // A log that can't be written (full disk) is not worth a failed deploy: the caller is told all the same.
