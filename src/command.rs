@@ -45,6 +45,7 @@ verbs! {
     keepalive Keepalive,
     publish Publish,
     fetch Fetch,
+    tail Tail,
     deploy Deploy,
     rollback Rollback,
     state State,

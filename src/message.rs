@@ -7,6 +7,7 @@ pub mod build;
 pub mod deploy;
 pub mod push;
 pub mod revision;
+pub mod summary;
 
 use std::borrow::Cow;
 use std::fmt;

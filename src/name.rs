@@ -134,6 +134,16 @@ text_name!(
     }
 );
 
+text_name!(
+    /// What `failcake tail` is called by brokers and on disk: one path component.
+    ChainName, "name of a chain", |word| {
+        if word.len() > 64 {
+            return Err(refuse("name of a chain", word, "it is longer than 64 bytes"));
+        }
+        check_component("name of a chain", word, |_| false)
+    }
+);
+
 /// A full object id: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev(String);

@@ -28,6 +28,7 @@ use crate::stomp::Frame;
 use crate::stomp::frame::{Decoder, Item, Limits, Version};
 
 use drain::{Drain, Fate, Own, Pace};
+pub use incoming::Heard;
 
 /// Longest wait for the lock under which numbers are given: its holders write one file.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);

@@ -184,9 +184,11 @@ impl Spool {
 
     /// A folder of its own inside this one, for a verb's own waiting things: whoever sends from here does not see it.
     ///
+    /// `name` is a literal, or a checked name.
+    ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn inner(&self, name: &'static str) -> Result<Spool, Error> {
+    pub fn inner(&self, name: &str) -> Result<Spool, Error> {
         folder::open_inner(&self.folder, name).map(|folder| Spool::of(folder, self.limits))
     }
 

@@ -27,7 +27,7 @@ use crate::config::Config;
 use crate::stomp::{AckMode, Subscription};
 use supervisor::Watchdog;
 
-pub use recent::Recent;
+pub use recent::{Recent, name_of};
 pub use schedule::{Pace, Schedule};
 pub use signals::Signals;
 pub use teller::{Teller, say};
@@ -55,9 +55,14 @@ pub fn target(config: &Config, verb: &str, durable: bool) -> Target {
 
 /// What `verb` subscribes to: the destination that is configured for `topic`, a key below `topics:`.
 pub fn subscription(config: &Config, verb: &str, topic: &str, durable: bool) -> Subscription {
+    subscription_to(config, verb, topic, &config.bus.topics.get(topic), durable)
+}
+
+/// As [`subscription`], to any destination; `label` tells it from the verb's others.
+pub fn subscription_to(config: &Config, verb: &str, label: &str, destination: &str, durable: bool) -> Subscription {
     Subscription {
-        destination: config.bus.topics.get(topic),
-        durable: durable.then(|| format!("failcake-{}-{verb}-{topic}", config.node)),
+        destination: destination.to_owned(),
+        durable: durable.then(|| format!("failcake-{}-{verb}-{label}", config.node)),
         // Without a durable subscription nothing that was not acknowledged comes again: acks would say nothing.
         ack: if durable { AckMode::Individual } else { AckMode::Auto },
         prefetch: durable.then_some(PREFETCH),

@@ -2,8 +2,26 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use ring::digest::{Context, SHA256};
+
 use crate::message::EventId;
 use crate::stomp::Frame;
+
+/// The name of a frame's event. The old hooks give their events none: then it follows from the frame. What ActiveMQ sends
+/// again has the message-id that it had, and the same words said anew (a branch put back to where it was) have another.
+/// RabbitMQ's message-ids are of the session: there such an event is taken for a new one when it comes again.
+pub fn name_of(frame: &Frame) -> EventId {
+    if let Some(id) = frame.header("event-id").and_then(|id| id.parse().ok()) {
+        return id;
+    }
+    let mut context = Context::new(&SHA256);
+    context.update(frame.header("message-id").unwrap_or_default().as_bytes());
+    context.update(b"\n");
+    context.update(&frame.body);
+    let mut seed = [0; 16];
+    seed.copy_from_slice(&context.finish().as_ref()[..16]);
+    EventId::derived(seed)
+}
 
 /// So many ids are remembered, 32 octets each. A broker that repeats does so within its prefetch, or after a
 /// reconnect that asks for a look at everything anyway.

@@ -8,7 +8,7 @@ use super::supervisor;
 use crate::bus::{Connection, Message, Peer};
 use crate::config::Config;
 use crate::message::Event;
-use crate::outbox::Outbox;
+use crate::outbox::{Heard, Outbox};
 use crate::stomp::Frame;
 
 /// Malformed messages are told at most so often, and how many there were: whoever sends them decides how many come.
@@ -22,7 +22,8 @@ const TELL_AGAIN: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Teller {
     node: String,
-    events: String,
+    /// `None`: nothing is said on the bus.
+    events: Option<String>,
     /// What each piece of work last failed with, and when that was told.
     problems: BTreeMap<String, (String, Instant)>,
     /// Where what makes no sense is kept.
@@ -40,9 +41,14 @@ pub struct Teller {
 impl Teller {
     /// `topic`: the key of its events topic, `events-fetch` say.
     pub fn new(config: &Config, topic: &str) -> Teller {
+        Teller { events: Some(config.bus.topics.get(topic)), ..Teller::quiet(config) }
+    }
+
+    /// For a watcher that may listen to any topic: it says nothing on the bus, lest it hears itself.
+    pub fn quiet(config: &Config) -> Teller {
         Teller {
             node: config.node.to_string(),
-            events: config.bus.topics.get(topic),
+            events: None,
             problems: BTreeMap::new(),
             outbox: Outbox::new(&config.bus),
             flood: None,
@@ -53,10 +59,12 @@ impl Teller {
         }
     }
 
-    /// `HOST what happened`, to whoever listens. Best effort: who misses it can ask for the state of things.
+    /// `HOST what happened`, to whoever listens, and in the status line. Best effort: who misses it can ask for the state of things.
     pub fn event(&mut self, line: &str, connection: &Connection) {
-        let event = Event::human(jiff::Timestamp::now(), &format!("{} {line}", self.node));
-        connection.send(Frame::send(&self.events, event.headers, event.body.into_bytes()));
+        if let Some(events) = &self.events {
+            let event = Event::human(jiff::Timestamp::now(), &format!("{} {line}", self.node));
+            connection.send(Frame::send(events, event.headers, event.body.into_bytes()));
+        }
         line.clone_into(&mut self.status.1);
         self.show();
     }
@@ -99,7 +107,7 @@ impl Teller {
         let Some((_, told)) = &mut self.flood else { return };
         *told += 1;
         let told = *told;
-        let kept = (told <= KEEP_MALFORMED).then(|| self.outbox.set_aside(&message.frame, why));
+        let kept = (told <= KEEP_MALFORMED).then(|| self.outbox.set_aside(&message.frame, Heard::Malformed, why));
         if told > 1 {
             self.untold += 1;
             return;
@@ -114,13 +122,15 @@ impl Teller {
     }
 
     /// The work that a message asked for failed for good: it is told, and set aside on disk, so that it blocks nothing;
-    /// `failcake spool flush --refused` says it again.
-    pub fn set_aside(&mut self, message: &Frame, why: &str, connection: &Connection) {
-        let kept = match self.outbox.set_aside(message, why) {
-            Ok(()) => "`failcake spool flush --refused` tries it again".to_owned(),
-            Err(error) => format!("and it could not be kept: {error}"),
+    /// `failcake spool flush --refused` says it again. `false`: the disk did not take it.
+    pub fn set_aside(&mut self, message: &Frame, why: &str, connection: &Connection) -> bool {
+        let kept = self.outbox.set_aside(message, Heard::Failed, why);
+        let told = match &kept {
+            Ok(()) => format!("set aside: {why}; `failcake spool flush --refused` tries it again"),
+            Err(error) => format!("{why}; and the message could not be set aside: {error}"),
         };
-        self.problem(&format!("set aside: {why}; {kept}"), connection);
+        self.problem(&told, connection);
+        kept.is_ok()
     }
 
     /// The broker is there.

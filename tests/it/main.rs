@@ -19,5 +19,6 @@ mod old_machines;
 mod outbox;
 mod sandbox;
 mod svn;
+mod tail;
 mod units;
 mod webhook;

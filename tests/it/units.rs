@@ -16,7 +16,7 @@ fn units() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join("systemd")).unwrap().map(|entry| entry.unwrap().path());
     let is_unit = |path: &PathBuf| path.extension().is_some_and(|end| end == "service" || end == "timer");
     let units: Vec<PathBuf> = entries.filter(is_unit).collect();
-    assert!(units.len() >= 6, "{units:?}");
+    assert!(units.len() >= 7, "{units:?}");
     units
 }
 

@@ -5,8 +5,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ring::digest::{Context, SHA256};
-
 use super::following::{Until, follow};
 use super::order::{Change, Order, Wish, of_change, of_revision};
 use super::report::{Report, Teller};
@@ -18,7 +16,7 @@ use crate::command::{FAILED, complain};
 use crate::config::{Config, Jenkins, Source};
 use crate::message::push::Push;
 use crate::message::revision::Revision;
-use crate::message::{Envelope, EventId, EventType};
+use crate::message::{Envelope, EventType};
 use crate::stomp::Subscription;
 use crate::watch::{self, Pace, Schedule, Signals, Step, Watch};
 
@@ -196,7 +194,7 @@ fn keep(
 fn wish(message: &Message, jenkins: &Jenkins) -> Result<Wish, crate::message::Error> {
     let frame = &message.frame;
     let Some(envelope) = Envelope::read(&frame.headers, &frame.body)? else { return Ok(Wish::Nothing) };
-    let event = envelope.event_id().unwrap_or_else(|| name_of(frame.header("message-id"), &frame.body));
+    let event = watch::name_of(frame);
     let is_revision = match frame.header("event-type") {
         Some(kind) => kind == EventType::Revision.as_str(),
         // The older hook of Subversion says no type.
@@ -207,17 +205,4 @@ fn wish(message: &Message, jenkins: &Jenkins) -> Result<Wish, crate::message::Er
     }
     let change = Change::of_push(Push::parse(&envelope)?, event);
     Ok(change.map_or(Wish::Nothing, |change| of_change(&change, jenkins)))
-}
-
-/// The old hooks give their events no names. What ActiveMQ sends again has the message-id that it had, and the same words
-/// said anew (a branch put back to where it was) have another. RabbitMQ's message-ids are of the session: there such an
-/// event is taken twice when we are killed before its ack.
-fn name_of(message_id: Option<&str>, body: &[u8]) -> EventId {
-    let mut context = Context::new(&SHA256);
-    context.update(message_id.unwrap_or_default().as_bytes());
-    context.update(b"\n");
-    context.update(body);
-    let mut seed = [0; 16];
-    seed.copy_from_slice(&context.finish().as_ref()[..16]);
-    EventId::derived(seed)
 }
