@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 /// The first wait after a failure; it doubles up to the time between two looks by the clock.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Acknowledgements of failed work that are held back, of one key: what so many events want is not forgotten with us.
+const HELD_BACK: usize = 64;
+
 /// Longer than any loop is about to end.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -34,6 +37,8 @@ pub struct Schedule<K, W, T> {
     /// What the clock wants.
     look: W,
     merge: fn(&mut W, W),
+    /// Is it lost when the work fails, since no look finds it again?
+    is_lost: fn(&W) -> bool,
     /// From 0 to 1.
     random: Box<dyn FnMut() -> f64>,
 }
@@ -44,6 +49,8 @@ struct Entry<W, T> {
     waiting: Vec<T>,
     /// Of events that the work which runs now takes care of.
     carried: Vec<T>,
+    /// What it was begun for, while it runs; what it failed at and is not to be forgotten, after that.
+    begun: Option<W>,
     running: bool,
     /// Not before.
     earliest: Instant,
@@ -65,10 +72,18 @@ impl<K: Ord + Clone, W: Clone, T> Schedule<K, W, T> {
         let entry = |key| {
             let due = now + pace.splay.mul_f64(random());
             let (waiting, carried) = (Vec::new(), Vec::new());
-            (key, Entry { wanted: None, waiting, carried, running: false, earliest: now, due, failures: 0 })
+            let (wanted, begun) = (None, None);
+            (key, Entry { wanted, waiting, carried, begun, running: false, earliest: now, due, failures: 0 })
         };
         let entries = keys.into_iter().map(entry).collect();
-        Schedule { pace, entries, running: 0, look, merge, random }
+        Schedule { pace, entries, running: 0, look, merge, is_lost: |_| false, random }
+    }
+
+    /// What events want that `is_lost` when the work fails is wanted again by the next try, and their tokens are given back
+    /// when that succeeds.
+    #[must_use]
+    pub fn keeping(self, is_lost: fn(&W) -> bool) -> Schedule<K, W, T> {
+        Schedule { is_lost, ..self }
     }
 
     /// An event wants something of `key`; `token` is given back when it is done. An unknown key gives it back at once.
@@ -113,26 +128,38 @@ impl<K: Ord + Clone, W: Clone, T> Schedule<K, W, T> {
             }
             entry.due = now + jitter(self.pace.reconcile, &mut self.random);
         }
-        entry.carried = std::mem::take(&mut entry.waiting);
+        let mut what = what?;
+        if let Some(mut earlier) = entry.begun.take() {
+            (self.merge)(&mut earlier, what);
+            what = earlier;
+        }
+        entry.begun = Some(what.clone());
+        entry.carried.append(&mut entry.waiting);
         entry.running = true;
         entry.earliest = now + self.pace.gap;
         self.running += 1;
-        Some((key.clone(), what?))
+        Some((key.clone(), what))
     }
 
     /// The work on `key` has ended; gives the tokens of the events that it took care of. A failure is tried again by
-    /// the clock, so its events are done with too.
+    /// the clock, so its events are done with too, unless what they want would be [lost](Self::keeping).
     pub fn end(&mut self, key: &K, succeeded: bool, now: Instant) -> Vec<T> {
         let Some(entry) = self.entries.get_mut(key).filter(|entry| entry.running) else { return Vec::new() };
         entry.running = false;
         self.running -= 1;
         // Work that events wanted does not put off the next look, nor does a connect meanwhile bring none.
+        let begun = entry.begun.take();
         if succeeded {
             entry.failures = 0;
         } else {
             let wait = RETRY.saturating_mul(1 << entry.failures.min(16)).min(self.pace.reconcile);
             entry.failures = entry.failures.saturating_add(1);
             entry.due = entry.due.min(now + jitter(wait, &mut self.random));
+            if begun.as_ref().is_some_and(self.is_lost) {
+                entry.begun = begun;
+                let held_back = entry.carried.len().min(HELD_BACK);
+                return entry.carried.drain(held_back..).collect();
+            }
         }
         std::mem::take(&mut entry.carried)
     }
@@ -263,6 +290,40 @@ mod tests {
         assert!(schedule.begin(at).is_some());
         schedule.end(&"a", true, at);
         assert_eq!(schedule.wakes(), Some(at + 300 * S), "and one success forgets them");
+    }
+
+    #[test]
+    fn what_would_be_lost_is_tried_again_with_all_that_came_since() {
+        let now = Instant::now();
+        let mut schedule = settled(&["a"], 1, now).keeping(|what| *what == 7);
+        let mut at = now + 10 * S;
+        schedule.want(&"a", 7, Some(1));
+        assert_eq!(schedule.begin(at), Some(("a", 7)));
+        assert!(schedule.end(&"a", false, at).is_empty(), "it is not done with");
+        assert!(schedule.is_idle(at), "nor is it hurried");
+        at += 5 * S;
+        assert_eq!(schedule.begin(at), Some(("a", 100)), "the clock's look does it too, and here hides it");
+        assert_eq!(schedule.end(&"a", true, at), [1]);
+        schedule.want(&"a", 7, Some(2));
+        assert_eq!(schedule.begin(at + S), Some(("a", 7)));
+        schedule.end(&"a", false, at + S);
+        schedule.want(&"a", 3, Some(3));
+        assert_eq!(schedule.begin(at + 2 * S), Some(("a", 7)), "an event does not wait for the clock");
+        assert_eq!(schedule.end(&"a", true, at + 2 * S), [2, 3]);
+        schedule.want(&"a", 3, Some(4));
+        assert_eq!(schedule.begin(at + 3 * S), Some(("a", 3)), "and then it is done");
+    }
+
+    #[test]
+    fn of_a_crowd_that_fails_only_some_tokens_are_held_back() {
+        let now = Instant::now();
+        let mut schedule = settled(&["a"], 1, now).keeping(|_| true);
+        for token in 0..1000 {
+            schedule.want(&"a", 1, Some(token));
+        }
+        assert!(schedule.begin(now + 10 * S).is_some());
+        let given: Vec<u32> = schedule.end(&"a", false, now + 10 * S);
+        assert_eq!(given, (HELD_BACK as u32..1000).collect::<Vec<_>>());
     }
 
     #[test]
