@@ -21,11 +21,13 @@
 
 mod choose;
 mod exec;
+mod hands;
 mod place;
+mod stage;
 mod state;
 mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,7 @@ use crate::name::{RefName, Rev};
 use crate::process::{self, Stop, User};
 use crate::tree::Source;
 
+pub use hands::{Hand, Hands};
 use place::Place;
 use state::State;
 use steps::Run;
@@ -96,6 +99,19 @@ pub enum Outcome {
     },
     /// It was left as it was, or something after its publication failed.
     Problem(String),
+    /// Directories whose branch or tag is gone were left as they are, because they are so many.
+    Held(String),
+}
+
+/// What the directories are to be.
+#[derive(Debug, Default)]
+pub struct Wanted {
+    /// Branches and tags, and what each names.
+    pub refs: BTreeMap<RefName, Rev>,
+    /// Those that are there, too, but for which nothing is to be published now: what was published of them stays.
+    pub waiting: BTreeSet<RefName>,
+    /// The one of mode `branch`.
+    pub branch: Option<RefName>,
 }
 
 /// Everything that one publication needs.
@@ -108,6 +124,8 @@ pub struct Publisher<'a> {
     pub clones: &'a [Source<'a>],
     /// Whose the trees are.
     pub user: Option<&'a User>,
+    /// Whoever publishes has taken one of them.
+    pub hands: &'a Hands,
     /// This machine's name, for `exec:`.
     pub host: &'a str,
     /// Remove directories however many they are.
@@ -119,30 +137,31 @@ pub struct Publisher<'a> {
 }
 
 impl Publisher<'_> {
-    /// Makes the directories what `refs` say. `branch` is the one of mode `branch`.
+    /// Makes the directories what `look` says. It is asked when nobody else publishes there any more: what it said before
+    /// another run had its turn may be older than what that one has published.
     ///
     /// # Errors
     /// What stops everything. What concerns one directory is an [`Outcome::Problem`].
-    pub fn publish(&self, refs: &BTreeMap<RefName, Rev>, branch: Option<RefName>) -> Result<Vec<Outcome>, Error> {
+    pub fn publish<E: From<Error>>(&self, look: impl FnOnce() -> Result<Wanted, E>) -> Result<Vec<Outcome>, E> {
         let place = Place::of(self.repo)?;
         place.prepare(self.user)?;
-        let Some(user) = self.user else { return self.publish_to(&place, refs, branch) };
-        user.with_rights(|| self.publish_to(&place, refs, branch)).map_err(at("take the rights of", &user.home))?
+        let _lock = self.as_user(|| self.lock(&place))?;
+        let wanted = look()?;
+        Ok(self.as_user(|| self.publish_to(&place, &wanted))?)
     }
 
-    fn publish_to(
-        &self,
-        place: &Place,
-        refs: &BTreeMap<RefName, Rev>,
-        branch: Option<RefName>,
-    ) -> Result<Vec<Outcome>, Error> {
-        let _lock = self.lock(place)?;
+    fn as_user<T>(&self, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let Some(user) = self.user else { return work() };
+        user.with_rights(work).map_err(at("take the rights of", &user.home))?
+    }
+
+    fn publish_to(&self, place: &Place, wanted: &Wanted) -> Result<Vec<Outcome>, Error> {
         let mut state = State::load(place)?;
         steps::repair(place, &mut state, self.repo.grace)?;
-        let choice = choose::choose(self.repo, refs, branch, &state)?;
+        let choice = choose::choose(self.repo, wanted, &state)?;
         let mut outcomes = choice.refused;
         let mut run = Run { publisher: self, place, state: &mut state, outcomes: &mut outcomes };
-        run.stage_changed(&choice.wishes)?;
+        run.stage_changed(choice.wishes.values())?;
         run.exchange_staged()?;
         run.remove_gone(|dir| choice.wishes.contains_key(dir) || choice.kept.contains(dir))?;
         run.run_after()?;

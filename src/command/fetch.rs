@@ -14,9 +14,11 @@ use crate::config::{self, Config, Source};
 use crate::git::remote::Look;
 use crate::name::RepoName;
 use crate::process::Stop;
+use crate::publish::Hands;
 use job::{Job, Want};
 
-/// Repositories that are worked on at a time: git and the network do the waiting, and a git server has other clients.
+/// Gits that run at a time, and so repositories that are worked on: git and the network do the waiting, and a git server has
+/// other clients.
 const WORKERS: usize = 4;
 
 /// Keeps local clones fresh, and publishes their branches or tags as directories, by `mode:`.
@@ -58,6 +60,7 @@ struct Shared {
     node: String,
     allow_mass_removal: bool,
     adopt: bool,
+    hands: Hands,
 }
 
 type Jobs = BTreeMap<RepoName, Arc<Job>>;
@@ -74,6 +77,7 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
             node: config.node.to_string(),
             allow_mass_removal: args.allow_mass_removal,
             adopt: args.adopt,
+            hands: Hands::new(WORKERS),
         });
         let jobs = select(&config, &args.repos, &shared)?;
         Ok((config, jobs))

@@ -253,10 +253,7 @@ impl Repo<'_> {
         }
         if !gone.is_empty() {
             let names: Vec<_> = gone.iter().map(|(name, rev)| (layout.local_name(name), rev)).collect();
-            let input = deletions(names.iter().map(|(name, rev)| (&**name, *rev)));
-            let mut command = create_command(Some(&layout.repo));
-            command.args(["update-ref", "-z", "--stdin"]);
-            self.call().run("update-ref", command, Some(&input))?;
+            self.delete_refs(layout, names.iter().map(|(name, rev)| (&**name, *rev)))?;
         }
         if news {
             self.fetch(layout)?;
@@ -271,6 +268,13 @@ impl Repo<'_> {
             self.follow_head(layout, &after)?;
         }
         Ok(Updated { cloned: false, changes: diff(before, &after), replaced: None })
+    }
+
+    /// Deletes those that are still where they were.
+    fn delete_refs<'a>(&self, layout: &Layout, refs: impl Iterator<Item = (&'a [u8], &'a Rev)>) -> Result<(), Error> {
+        let mut command = create_command(Some(&layout.repo));
+        command.args(["update-ref", "-z", "--stdin"]);
+        self.call().run("update-ref", command, Some(&deletions(refs))).map(drop)
     }
 
     fn fetch(&self, layout: &Layout) -> Result<(), Error> {

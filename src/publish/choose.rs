@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::state::State;
-use super::{Error, Outcome};
+use super::{Error, Outcome, Wanted};
 use crate::config::{DirNames, Mode, Repo};
-use crate::name::{RefKind, RefName, Rev};
+use crate::name::{Glob, RefKind, RefName, Rev};
 
 /// Longer names are refused by file systems; the flat mode's and our own additions need some room.
 const NAME_MAX: usize = 200;
@@ -30,16 +30,11 @@ pub(super) struct Choice {
     pub(super) kept: BTreeSet<String>,
 }
 
-pub(super) fn choose(
-    repo: &Repo,
-    refs: &BTreeMap<RefName, Rev>,
-    branch: Option<RefName>,
-    state: &State,
-) -> Result<Choice, Error> {
+pub(super) fn choose(repo: &Repo, wanted: &Wanted, state: &State) -> Result<Choice, Error> {
     let mut choice = Choice::default();
     if repo.mode == Mode::Branch {
-        let reference = branch.ok_or(Error::NoBranch)?;
-        let Some(id) = refs.get(&reference) else {
+        let reference = wanted.branch.clone().ok_or(Error::NoBranch)?;
+        let Some(id) = wanted.refs.get(&reference) else {
             // The last tree goes on serving: a target that vanishes helps nobody.
             choice
                 .refused
@@ -53,14 +48,13 @@ pub(super) fn choose(
     }
     let kind = if repo.mode == Mode::Tags { RefKind::Tag } else { RefKind::Branch };
     let mut by_dir: BTreeMap<String, Vec<Wish>> = BTreeMap::new();
-    for (reference, id) in refs.iter().filter(|(reference, _)| reference.kind() == kind) {
+    for (reference, id) in wanted.refs.iter().filter(|(reference, _)| reference.kind() == kind) {
         let short = std::str::from_utf8(reference.short_bytes());
         let Ok(short) = short else {
             log::warn!("[{}] {} is not UTF-8 and has no directory", repo.name, reference.to_string_lossy());
             continue;
         };
-        let is_wanted = repo.only.is_empty() || repo.only.iter().any(|glob| glob.matches(short));
-        if !is_wanted || repo.ignore.iter().any(|glob| glob.matches(short)) {
+        if !is_wanted(repo, short) {
             continue;
         }
         match dir_name(short, &repo.prefix, repo.names) {
@@ -71,7 +65,19 @@ pub(super) fn choose(
             Err(why) => choice.refused.push(Outcome::Problem(format!("{reference} has no directory: {why}"))),
         }
     }
+    let waiting: BTreeSet<String> = (wanted.waiting.iter())
+        .filter(|name| std::str::from_utf8(name.short_bytes()).is_ok_and(|short| is_wanted(repo, short)))
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let held = state.published.iter().filter(|(_, published)| waiting.contains(&published.reference));
+    choice.kept.extend(held.map(|(dir, _)| dir.clone()));
     for (dir, mut wishes) in by_dir {
+        if choice.kept.contains(&dir) {
+            let holder = &state.published[&dir].reference;
+            let text = format!("{} would be the directory {dir}, which is {holder}'s: rename it", wishes[0].reference);
+            choice.refused.push(Outcome::Problem(text));
+            continue;
+        }
         let names: Vec<String> = wishes.iter().map(|wish| wish.reference.to_string_lossy().into_owned()).collect();
         if wishes.len() > 1 {
             // Whoever has the directory keeps it, else whoever has its name as it is.
@@ -92,6 +98,12 @@ pub(super) fn choose(
         choice.wishes.insert(dir, wishes.swap_remove(0));
     }
     Ok(choice)
+}
+
+/// Is it among those that the configuration wants?
+fn is_wanted(repo: &Repo, short: &str) -> bool {
+    let is_in = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(short));
+    (repo.only.is_empty() || is_in(&repo.only)) && !is_in(&repo.ignore)
 }
 
 /// A branch or tag as one directory's name.

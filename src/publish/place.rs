@@ -117,7 +117,11 @@ impl Place {
             };
             made.map_err(at("make", path))?;
         }
-        let trees = || fs::DirBuilder::new().recursive(true).mode(0o755).create(self.trees());
+        let trees = || {
+            fs::DirBuilder::new().recursive(true).mode(0o755).create(self.trees())?;
+            spread(&self.trees());
+            Ok(())
+        };
         match user {
             None => trees(),
             Some(user) => user.with_rights(trees).and_then(|made| made),
@@ -208,6 +212,15 @@ impl Place {
         Ok(())
     }
 
+    /// Deletes what a killed run has left of files that were to be replaced. The caller has the lock.
+    pub(super) fn clear_temporary(&self) {
+        for entry in fs::read_dir(&self.work).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b".tmp-") {
+                self.delete(&entry.path());
+            }
+        }
+    }
+
     /// Deletes trees that no state speaks of: a killed run's, after their grace, since one may have been replaced by it.
     pub(super) fn clear_unknown(&self, known: &[&str], grace: Duration) -> Result<(), Error> {
         let trees = self.trees();
@@ -245,6 +258,27 @@ impl Place {
 fn is_roots(folder: Option<&Path>) -> bool {
     let meta = folder.and_then(|folder| fs::symlink_metadata(folder).ok());
     meta.is_some_and(|meta| meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o022 == 0)
+}
+
+/// Asks the file system to keep the trees in `folder` apart from each other. ext4 then gives each a block group of its own.
+/// Otherwise all share one, and it looks for each new file's inode beginning at the first, past all that were freed in the
+/// last minutes: a hundred trees written soon after a hundred were deleted take ten times as long.
+fn spread(folder: &Path) {
+    use std::os::fd::AsRawFd as _;
+    // Source: ioctl_iflags(2), which is also where they are said to take an `int`, whatever their numbers say.
+    const TOPDIR: libc::c_int = 0x0002_0000;
+    const GET: libc::Ioctl = nix::request_code_read!(b'f', 1, size_of::<libc::c_long>()) as libc::Ioctl;
+    const SET: libc::Ioctl = nix::request_code_write!(b'f', 2, size_of::<libc::c_long>()) as libc::Ioctl;
+    let Ok(folder) = fs::File::open(folder) else { return };
+    let mut flags: libc::c_int = 0;
+    // SAFETY: the descriptor is open, and both calls read or write the one number.
+    unsafe {
+        // A file system that does not know it says no, and nothing is lost.
+        if libc::ioctl(folder.as_raw_fd(), GET, &raw mut flags) == 0 && flags & TOPDIR == 0 {
+            flags |= TOPDIR;
+            libc::ioctl(folder.as_raw_fd(), SET, &raw const flags);
+        }
+    }
 }
 
 /// Source: renameat2(2), since Linux 3.15; not on every file system.

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,30 +9,35 @@ use jiff::Timestamp;
 use super::choose::Wish;
 use super::exec::Scene;
 use super::place::{Place, Standing};
+use super::stage::Stage;
 use super::state::{Published, Retired, State};
 use super::{Error, Outcome, Publisher, at};
-use crate::name::{RefKind, RefName, Rev};
+use crate::name::RefName;
 use crate::process;
-use crate::tree::{self, Listing};
 
 /// Trees from this many files on are kept to become the next one; smaller ones are written anew as fast.
 const SPARE_FROM: u64 = 2000;
 /// Directories that may always be removed at once; beyond them, a quarter of all.
 const REMOVALS: usize = 3;
-/// Octets; with less than this a disk is full.
-const FULL: u64 = 256 * 1024;
 
 /// Finishes what a killed run had begun, and clears what it left.
 pub(super) fn repair(place: &Place, state: &mut State, grace: Duration) -> Result<(), Error> {
-    for (dir, new) in std::mem::take(&mut state.under_way) {
-        // Killed after the exchange. Before it, the tree is just one that nobody knows.
-        if place.inode(&dir) == Some(new.inode) {
+    let interrupted = std::mem::take(&mut state.under_way);
+    let is_news = !interrupted.is_empty();
+    for (dir, new) in interrupted {
+        // Killed after the exchange. Before it, the tree is just one that nobody knows. The inode alone may be another's by
+        // now.
+        if place.inode(&dir) == Some(new.inode) && place.standing(&dir, Some(&new)).is_ok_and(|it| it == Standing::Ours)
+        {
             exchanged(place, state, dir, new);
         }
     }
     let replaced = state.retired.iter().map(|it| it.tree.as_str());
     let known: Vec<&str> = state.published.values().map(|it| it.tree.as_str()).chain(replaced).collect();
-    place.clear_unknown(&known, grace)
+    // First what frees some space: a killed run may have filled the disk.
+    place.clear_temporary();
+    place.clear_unknown(&known, grace)?;
+    if is_news { state.save(place) } else { Ok(()) }
 }
 
 /// Notes that `new` is in the place of `dir`, and where the tree is that was there.
@@ -61,29 +65,34 @@ impl Run<'_> {
         self.outcomes.push(Outcome::Problem(text));
     }
 
-    /// Writes the trees that differ from what is published. A crash leaves trees that nobody knows.
-    pub(super) fn stage_changed(&mut self, wishes: &std::collections::BTreeMap<String, Wish>) -> Result<(), Error> {
-        for wish in wishes.values() {
-            if self.is_published(wish) {
-                continue;
-            }
-            if self.publisher.is_stopped() {
-                return Err(Error::Stopped);
-            }
+    /// Writes the trees that differ from what is published, several at a time. A crash leaves trees that nobody knows.
+    pub(super) fn stage_changed<'w>(&mut self, wishes: impl Iterator<Item = &'w Wish>) -> Result<(), Error> {
+        let mut tasks = Vec::new();
+        for wish in wishes.filter(|wish| !self.is_published(wish)).collect::<Vec<_>>() {
             let path = self.place.path(&wish.dir);
-            let standing = self.place.standing(&wish.dir, self.state.published.get(&wish.dir))?;
-            if standing == Standing::Foreign && !self.publisher.adopt {
-                self.problem(format!(
+            match self.place.standing(&wish.dir, self.state.published.get(&wish.dir)) {
+                Err(error) => self.problem(format!("{} was not published: {error}", wish.reference)),
+                Ok(Standing::Foreign) if !self.publisher.adopt => self.problem(format!(
                     "{} is there and was not published from here: move it away, or say `failcake fetch {} --adopt` to have it moved \
                      aside",
                     path.display(),
                     self.publisher.repo.name
-                ));
-                continue;
+                )),
+                Ok(standing) => tasks.push((wish, standing, self.take_spare(&wish.dir))),
             }
-            match self.stage(wish, standing) {
+        }
+        let (place, publisher) = (self.place, self.publisher);
+        let written = publisher.hands.share(publisher.user, tasks, |(wish, standing, spare)| {
+            let stage = Stage { place, publisher, wish, id: uuid::Uuid::new_v4().simple().to_string() };
+            (wish, standing, if publisher.is_stopped() { None } else { Some((stage.write(spare), stage)) })
+        });
+        for (wish, standing, staged) in written {
+            let Some((written, stage)) = staged.filter(|_| !publisher.is_stopped()) else { return Err(Error::Stopped) };
+            let previous = self.state.published.get(&wish.dir).filter(|_| standing == Standing::Ours);
+            match written.and_then(|tree| stage.check(tree, previous.map(|it| it.commit.clone()))) {
                 Ok(new) => drop(self.state.under_way.insert(wish.dir.clone(), new)),
                 Err(why) => {
+                    let path = self.place.path(&wish.dir);
                     self.problem(format!("{} was not published to {}: {why}", wish.reference, path.display()));
                 }
             }
@@ -96,85 +105,8 @@ impl Run<'_> {
         self.state.published.get(&wish.dir).is_some_and(|it| {
             it.id == wish.id
                 && it.reference == wish.reference.to_string_lossy()
-                && self.place.inode(&wish.dir) == Some(it.inode)
+                && matches!(self.place.standing(&wish.dir, Some(it)), Ok(Standing::Ours))
         })
-    }
-
-    /// One tree, from the one that was replaced the last time where that pays.
-    fn stage(&mut self, wish: &Wish, standing: Standing) -> Result<Published, String> {
-        let commit = self.commit_of(wish)?;
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let (folder, index) = (self.place.tree(&id), self.place.index(&id));
-        let written = self.write(&wish.dir, &commit, &folder, &index).and_then(|listing| {
-            let part = self.place.index(&format!("{id}.part"));
-            let publisher = self.publisher;
-            tree::complete(&publisher.source, publisher.clones, &commit, &folder, &part, &listing)
-        });
-        let previous = self.state.published.get(&wish.dir).filter(|_| standing == Standing::Ours);
-        let previous = previous.map(|it| it.commit.clone());
-        let prepared = written.map_err(|error| error.to_string()).and_then(|(files, _)| {
-            let target = self.place.path(&wish.dir);
-            let reference = wish.reference.to_string_lossy();
-            let scene = Scene {
-                key: "before",
-                reference: &reference,
-                commit: &commit,
-                previous: previous.as_ref(),
-                target: &target,
-                tree: &folder,
-            };
-            self.publisher.run_exec(&self.publisher.repo.exec.before, &scene)?;
-            let meta = fs::symlink_metadata(&folder).map_err(|error| error.to_string())?;
-            Ok((files, std::os::unix::fs::MetadataExt::ino(&meta)))
-        });
-        let (files, inode) = prepared.map_err(|mut why| {
-            // git does not say why it could not write a file.
-            if tree::free(self.place.work()).is_some_and(|(bytes, files)| bytes < FULL || files == 0) {
-                why.push_str(" (the disk is full: free some space)");
-            }
-            // Half a tree helps nobody, and a full disk needs the room.
-            self.place.delete(&folder);
-            self.place.delete(&index);
-            why
-        })?;
-        Ok(Published {
-            reference: wish.reference.to_string_lossy().into_owned(),
-            id: wish.id.clone(),
-            commit,
-            tree: id,
-            inode,
-            files,
-            since: Timestamp::now(),
-            previous,
-            owes_after: !self.publisher.repo.exec.after.is_empty(),
-        })
-    }
-
-    fn commit_of(&self, wish: &Wish) -> Result<Rev, String> {
-        if wish.reference.kind() != RefKind::Tag {
-            return Ok(wish.id.clone());
-        }
-        let found = self.publisher.source.clone.resolve(&wish.reference.short()).map_err(|error| error.to_string())?;
-        found.map(|(_, commit)| commit).ok_or_else(|| "it is no tag of a commit".to_owned())
-    }
-
-    fn write(&mut self, dir: &str, commit: &Rev, folder: &Path, index: &Path) -> Result<Listing, tree::Error> {
-        let clone = &self.publisher.source.clone;
-        if let Some(spare) = self.take_spare(dir) {
-            let (old, old_index) = (self.place.tree(&spare.tree), self.place.index(&spare.tree));
-            if fs::rename(&old, folder).is_ok() && fs::rename(&old_index, index).is_ok() {
-                match tree::renew(clone, commit, folder, index) {
-                    Ok(listing) => return Ok(listing),
-                    Err(error) => log::warn!("writing {commit} in full: the replaced tree is of no use: {error}"),
-                }
-            }
-            for path in [&old, &old_index, &folder.to_owned(), &index.to_owned()] {
-                self.place.delete(path);
-            }
-        }
-        let io = |source| tree::Error::Io { path: folder.to_owned(), source };
-        fs::create_dir(folder).map_err(io)?;
-        tree::write(clone, commit, folder, index)
     }
 
     /// The tree that was in this directory before, when its grace is over and no process stands in it.
@@ -251,12 +183,12 @@ impl Run<'_> {
         let is_too_much =
             !self.publisher.allow_mass_removal && (gone.len() > allowed || (gone.len() == all && all > 1));
         if is_too_much {
-            self.problem(format!(
+            self.outcomes.push(Outcome::Held(format!(
                 "{} of {all} directories would be removed, so none was: is it the right remote? `failcake fetch {} \
                  --allow-mass-removal` removes them",
                 gone.len(),
                 self.publisher.repo.name
-            ));
+            )));
             if self.state.held != gone {
                 self.state.held = gone;
                 self.state.save(self.place)?;
@@ -278,7 +210,14 @@ impl Run<'_> {
     fn remove(&mut self, dir: String) -> Result<(), Error> {
         let Some(old) = self.state.published.get(&dir).cloned() else { return Ok(()) };
         let path = self.place.path(&dir);
-        match self.place.standing(&dir, Some(&old))? {
+        let standing = match self.place.standing(&dir, Some(&old)) {
+            Ok(standing) => standing,
+            Err(error) => {
+                self.problem(format!("{} is gone, but its directory stays: {error}", old.reference));
+                return Ok(());
+            }
+        };
+        match standing {
             Standing::Ours => {
                 if let Err(error) = self.place.take(&old.tree, &dir) {
                     self.problem(format!(

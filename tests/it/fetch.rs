@@ -2,6 +2,8 @@
 //! go away.
 
 mod brokers;
+mod contested;
+mod gated;
 mod once;
 mod ops;
 mod publishing;

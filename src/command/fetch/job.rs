@@ -1,6 +1,6 @@
 //! One repository's work: bring the clone up to date, then its directories.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Shared;
@@ -11,8 +11,11 @@ use crate::git::local::Local;
 use crate::git::remote::{Look, Repo};
 use crate::name::{RefName, Rev};
 use crate::process::{Stop, User};
-use crate::publish::{self, Outcome, Publisher};
+use crate::publish::{self, Outcome, Publisher, Wanted};
 use crate::tree::Source;
+
+/// Branches and tags of which builds are noted at a time.
+const PASSED_MAX: usize = 10_000;
 
 /// A repository with its user looked up.
 pub(super) struct Job {
@@ -38,7 +41,12 @@ impl Want {
     /// What one event wants, and what a later one adds.
     pub(super) fn merge(&mut self, more: Want) {
         self.look = self.look.max(more.look);
-        self.passed.extend(more.passed);
+        for (name, commit) in more.passed {
+            // While a remote is away this grows by whatever strangers say.
+            if self.passed.len() < PASSED_MAX || self.passed.contains_key(&name) {
+                self.passed.insert(name, commit);
+            }
+        }
     }
 }
 
@@ -71,6 +79,7 @@ impl Job {
 
     /// Brings it up to date, publishes, tells, then repacks when that is due. Says whether it succeeded.
     pub(super) fn work(&self, want: &Want, stop: &Stop, tell: impl FnOnce(Report)) -> bool {
+        let _hand = self.shared.hands.take();
         let git = self.git(stop);
         let result = git.update(want.look);
         let brought = result.as_ref().is_ok_and(|updated| !updated.changes.is_empty());
@@ -100,34 +109,65 @@ impl Job {
         if self.repo.mode == Mode::Fetch {
             return Ok(Vec::new());
         }
-        let mut refs = git.refs()?;
         let branch = self.branch(git)?;
         if self.waits_for_tests() {
-            for (name, commit) in &want.passed {
-                let name = name.as_ref().or(branch.as_ref());
-                let tip = name.and_then(|name| refs.get(name));
-                if let (Some(name), Some(commit)) = (name, commit.as_ref().or(tip)) {
-                    git.pass(name, commit)?;
-                }
-            }
-            let passed = git.passed()?;
-            refs = refs.into_keys().filter_map(|name| Some((passed.get(&name)?.clone(), name))).map(|(commit, name)| (name, commit)).collect();
+            self.note_passed(git, want, branch.as_ref())?;
         }
-        if self.repo.mode == Mode::InPlace {
-            return self.check_out(git, &refs, branch);
+        let outcomes = match self.repo.mode {
+            Mode::InPlace => self.check_out(git, branch)?,
+            _ => self.publisher(stop, &self.clones(stop)).publish(|| self.wanted(git, branch))?,
+        };
+        // Whoever makes a branch of that name again has to pass anew. Directories that are held come back with their branches.
+        if self.waits_for_tests() && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Held(_))) {
+            git.forget_passed()?;
         }
-        let clones: Vec<Source<'_>> = self.shared.repos.values().map(|repo| self.source(repo, stop)).collect();
-        let publisher = Publisher {
+        Ok(outcomes)
+    }
+
+    fn publisher<'a>(&'a self, stop: &'a Stop, clones: &'a [Source<'a>]) -> Publisher<'a> {
+        Publisher {
             repo: &self.repo,
             source: self.source(&self.repo, stop),
-            clones: &clones,
+            clones,
             user: self.user.as_ref(),
+            hands: &self.shared.hands,
             host: &self.shared.node,
             allow_mass_removal: self.shared.allow_mass_removal,
             adopt: self.shared.adopt,
             stop: Some(stop),
-        };
-        Ok(publisher.publish(&refs, branch)?)
+        }
+    }
+
+    fn clones<'a>(&'a self, stop: &'a Stop) -> Vec<Source<'a>> {
+        self.shared.repos.values().map(|repo| self.source(repo, stop)).collect()
+    }
+
+    /// Notes in the clone what events say has passed.
+    fn note_passed(&self, git: &Repo<'_>, want: &Want, branch: Option<&RefName>) -> Result<(), Error> {
+        let refs = git.refs()?;
+        for (name, commit) in &want.passed {
+            let name = name.as_ref().or(branch);
+            let tip = name.and_then(|name| refs.get(name));
+            if let (Some(name), Some(commit)) = (name, commit.as_ref().or(tip)) {
+                git.pass(name, commit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is to be published, by the clone.
+    fn wanted(&self, git: &Repo<'_>, branch: Option<RefName>) -> Result<Wanted, Error> {
+        let mut wanted = Wanted { refs: git.refs()?, waiting: BTreeSet::new(), branch };
+        if self.waits_for_tests() {
+            let mut passed = git.passed()?;
+            for (name, _) in std::mem::take(&mut wanted.refs) {
+                match passed.remove(&name) {
+                    Some(commit) => drop(wanted.refs.insert(name, commit)),
+                    None => drop(wanted.waiting.insert(name)),
+                }
+            }
+        }
+        Ok(wanted)
     }
 
     /// The one branch of a mode that has one.
@@ -147,20 +187,21 @@ impl Job {
         Source { name: repo.name.as_str(), url: repo.url.as_deref(), clone }
     }
 
-    fn check_out(
-        &self,
-        git: &Repo<'_>,
-        refs: &BTreeMap<RefName, Rev>,
-        branch: Option<RefName>,
-    ) -> Result<Vec<Outcome>, Error> {
+    fn check_out(&self, git: &Repo<'_>, branch: Option<RefName>) -> Result<Vec<Outcome>, Error> {
         let branch = branch.ok_or(publish::Error::NoBranch)?;
-        let Some(commit) = refs.get(&branch) else {
+        if !self.wanted(git, None)?.refs.contains_key(&branch) {
             return Ok(vec![Outcome::Problem(format!("{branch} is not there (yet), nothing was checked out"))]);
-        };
-        if !git.check_out(&branch, commit, self.repo.force)? {
-            return Ok(Vec::new());
         }
-        let (path, commit) = (self.repo.path.clone(), commit.clone());
-        Ok(vec![Outcome::Published { path, reference: branch, commit, previous: None }])
+        let tip = || {
+            let mut refs = if self.waits_for_tests() { git.passed()? } else { git.refs()? };
+            Ok(refs.remove(&branch))
+        };
+        Ok(match git.check_out(&branch, tip, self.repo.force)? {
+            None => Vec::new(),
+            Some(commit) => {
+                let path = self.repo.path.clone();
+                vec![Outcome::Published { path, reference: branch, commit, previous: None }]
+            }
+        })
     }
 }

@@ -61,6 +61,8 @@ fn watch(
     let pace = Pace { workers: WORKERS, gap: GAP, reconcile: config.reconcile, splay: splay(jobs.len(), drain) };
     let keys: Vec<RepoName> = jobs.keys().cloned().collect();
     let schedule = Schedule::new(keys, pace, Want::look(Look::Thorough), Want::merge, Box::new(random), Instant::now());
+    // No look finds out which commits have passed.
+    let schedule = schedule.keeping(|want| !want.passed.is_empty());
     let connection = Connection::open(target(config, "fetch", durable), ears.subscriptions.clone())?;
     let mut watch = Watch::new(connection, signals.clone(), schedule, drain)?;
     let mut recent = Recent::default();
@@ -84,7 +86,11 @@ fn watch(
             }
             Ok(Step::Report(_, report)) => tell(teller, &report, json, watch.connection()),
             Ok(Step::Connected(peer)) => teller.connected(&peer),
-            Ok(Step::Lost { cause, retry_in }) => teller.lost(&cause, retry_in),
+            Ok(Step::Lost { cause, retry_in }) => {
+                // What was not acknowledged comes again, and its acknowledgement is wanted then.
+                recent = Recent::default();
+                teller.lost(&cause, retry_in);
+            }
             Ok(Step::Reload) => {
                 let loaded = reload();
                 teller.reloaded(&loaded, watch.connection());

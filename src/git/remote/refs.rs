@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Error, Layout, Repo, create_command, os, parse_refs};
+use super::{Error, Layout, Refs, Repo, create_command, os, parse_refs};
 use crate::name::{RefName, Rev};
 
 /// Below it, by the ref's name without `refs/`, the commit that passed last. As references they keep what they name from
@@ -52,17 +52,44 @@ impl Repo<'_> {
             if !self.contains(&layout.repo, &tip, commit)? {
                 return Ok(false);
             }
-            if let Some(before) = self.passed_in(&layout)?.get(name)
+            let passed = self.passed_in(&layout)?;
+            if let Some(before) = passed.get(name)
                 && self.contains(&layout.repo, before, commit)?
                 && self.contains(&layout.repo, &tip, before)?
             {
                 return Ok(false);
             }
+            // `foo` passed, and is `foo/bar` now: git keeps only one of the two.
+            self.forget(&layout, passed.iter().filter(|(other, _)| is_below(other, name) || is_below(name, other)))?;
             let mut command = create_command(Some(&layout.repo));
             command.arg("update-ref").arg(os(&passed_name(name))).arg(commit.as_str());
             self.call().run("update-ref", command, None)?;
             Ok(true)
         })
+    }
+
+    /// Forgets what has passed of branches and tags that are gone.
+    ///
+    /// # Errors
+    /// As [`refs`](Self::refs); another run in the same repository.
+    pub fn forget_passed(&self) -> Result<(), Error> {
+        let layout = self.found()?;
+        let is_gone = |refs: &Refs, passed: &Refs| passed.keys().any(|name| !refs.contains_key(name));
+        if !is_gone(&self.local_refs(&layout)?, &self.passed_in(&layout)?) {
+            return Ok(());
+        }
+        self.locked(&layout, || {
+            let (refs, passed) = (self.local_refs(&layout)?, self.passed_in(&layout)?);
+            self.forget(&layout, passed.iter().filter(|(name, _)| !refs.contains_key(*name)))
+        })
+    }
+
+    fn forget<'a>(&self, layout: &Layout, passed: impl Iterator<Item = (&'a RefName, &'a Rev)>) -> Result<(), Error> {
+        let names: Vec<_> = passed.map(|(name, commit)| (passed_name(name), commit)).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        self.delete_refs(layout, names.iter().map(|(name, commit)| (name.as_slice(), *commit)))
     }
 
     pub(super) fn found(&self) -> Result<Layout, Error> {
@@ -96,6 +123,11 @@ impl Repo<'_> {
         command.args(["merge-base", "--is-ancestor", commit.as_str(), tip.as_str()]);
         Ok(self.call().outcome("merge-base", command, None)?.status.success())
     }
+}
+
+/// Is `name` in the folder that `other` would have to be?
+fn is_below(name: &RefName, other: &RefName) -> bool {
+    name.as_bytes().strip_prefix(other.as_bytes()).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 fn passed_name(name: &RefName) -> Vec<u8> {

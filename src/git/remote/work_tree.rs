@@ -11,19 +11,28 @@ const NEXT: &str = "refs/failcake/in-place/next";
 const NAMED_MAX: usize = 5;
 
 impl Repo<'_> {
-    /// Makes the work tree the files of `commit` on the branch `branch`, and says whether that changed anything. With
-    /// `force`, local changes go, and local commits leave the branch; without, they are an error.
+    /// Makes the work tree the files of the commit `tip` on the branch `branch`, and gives that commit if it changed anything. With
+    /// `force`, local changes go, and local commits leave the branch; without, they are an error. `tip` is asked when no
+    /// other run is at work here any more; it says nothing when there is nothing to be done.
     ///
     /// Killed here, it leaves a mixture of two commits, which the next run completes.
     ///
     /// # Errors
     /// [`Error::LocalChanges`], [`Error::LocalCommits`], [`Error::NoWorkTree`]; git.
-    pub fn check_out(&self, branch: &RefName, commit: &Rev, force: bool) -> Result<bool, Error> {
+    pub fn check_out(
+        &self,
+        branch: &RefName,
+        tip: impl Fn() -> Result<Option<Rev>, Error>,
+        force: bool,
+    ) -> Result<Option<Rev>, Error> {
         let layout = self.found()?;
         if layout.repo == layout.git_dir {
             return Err(Error::NoWorkTree(layout.repo));
         }
-        self.locked(&layout, || self.check_out_in(&layout, branch, commit, force))
+        self.locked(&layout, || {
+            let Some(commit) = tip()? else { return Ok(None) };
+            Ok(self.check_out_in(&layout, branch, &commit, force)?.then_some(commit))
+        })
     }
 
     fn check_out_in(&self, layout: &Layout, branch: &RefName, commit: &Rev, force: bool) -> Result<bool, Error> {

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 
 /// A machine whose repository has more keys.
-fn publishing(keys: &str) -> Machine {
+pub(super) fn publishing(keys: &str) -> Machine {
     let machine = Machine::new();
     configure(&machine, keys);
     machine
 }
 
-fn configure(machine: &Machine, keys: &str) {
+pub(super) fn configure(machine: &Machine, keys: &str) {
     let spog = machine.spog();
     let keys = keys.replace("ROOT", machine.folder.path().to_str().unwrap());
     machine
@@ -20,7 +20,7 @@ fn configure(machine: &Machine, keys: &str) {
 }
 
 /// Commits these files, and only these, and pushes them to a branch.
-fn push(machine: &Machine, branch: &str, files: &[(&str, &str)]) -> String {
+pub(super) fn push(machine: &Machine, branch: &str, files: &[(&str, &str)]) -> String {
     machine.git("work", &["rm", "-rq", "--ignore-unmatch", "."]);
     for (name, text) in files {
         machine.write(&format!("work/{name}"), text);
@@ -31,7 +31,7 @@ fn push(machine: &Machine, branch: &str, files: &[(&str, &str)]) -> String {
     machine.git("work", &["rev-parse", "HEAD"])
 }
 
-fn list(machine: &Machine, folder: &str) -> Vec<String> {
+pub(super) fn list(machine: &Machine, folder: &str) -> Vec<String> {
     let names = fs::read_dir(machine.path(folder)).unwrap();
     let mut names: Vec<String> = names.map(|name| name.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
