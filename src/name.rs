@@ -12,6 +12,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::str::FromStr;
 
+pub use debian::{Architecture, Distribution, PackageFile, PackageName, PackageVersion};
 pub use glob::{Glob, NoGlob};
 
 /// Why a word is not the name it was given for. The text says which rule it breaks; the word itself is quoted, escaped.
@@ -88,6 +89,8 @@ macro_rules! text_name {
         }
     };
 }
+
+mod debian;
 
 text_name!(
     /// A repository as the bus calls it: `spog`, or with groups `web/spog`. Safe to join to a folder.
