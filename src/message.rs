@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod deploy;
+pub mod package;
 pub mod push;
 pub mod revision;
 pub mod summary;
@@ -75,6 +76,8 @@ pub enum EventType {
     DeployRequest,
     /// A node answers: [`deploy::Reply`].
     DeployReply,
+    /// A package came into a repository: [`package::Package`].
+    Package,
     /// One line for people.
     Human,
 }
@@ -88,6 +91,7 @@ impl EventType {
             EventType::Build => "build",
             EventType::DeployRequest => "deploy-request",
             EventType::DeployReply => "deploy-reply",
+            EventType::Package => "package",
             EventType::Human => "human",
         }
     }
