@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{Glob, NodeName, RepoName, SiteName};
+use crate::name::{Distribution, Glob, NodeName, RepoName, SiteName};
 use crate::stomp::url::BrokerUrl;
 
 mod effective;
@@ -543,12 +543,22 @@ pub enum AccessKind {
 }
 
 /// `packages:`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Packages {
     /// `repository:` reprepro's base, absolute.
     pub repository: Option<PathBuf>,
     /// `incoming:` folder of `DIST/*.deb`, absolute.
     pub incoming: Option<PathBuf>,
+    /// `archive:` folder where `DIST/FILE` is kept of what was taken, absolute; `None`: `incoming/DIST/archive`.
+    pub archive: Option<PathBuf>,
+    /// `user:` who owns the repository.
+    pub user: Option<String>,
+    /// `patience:` with an upload that is not whole; default 1 h.
+    pub patience: Duration,
+    /// `timeout:` of one call of reprepro or apt-get; default 10 min.
+    pub timeout: Duration,
+    /// `splay:` from an event to the `apt-get update`, at most; default 5 s.
+    pub splay: Duration,
     /// `interest:` what an `apt-update` waits for.
     pub interest: Vec<Interest>,
 }
@@ -557,9 +567,9 @@ pub struct Packages {
 #[derive(Debug, Clone)]
 pub struct Interest {
     /// `name:` pattern of packages.
-    pub name: String,
+    pub name: Glob,
     /// `distribution:`; `None`: any.
-    pub distribution: Option<String>,
+    pub distribution: Option<Distribution>,
     /// `list:` the one sources list to update, absolute; `None`: all.
     pub list: Option<PathBuf>,
 }

@@ -102,7 +102,7 @@ impl File<true> {
             keepalive: self.keepalive.0.unwrap_or_default().into_iter().map(keepalive).collect(),
             webhook: Webhook { secret: self.webhook.0.and_then(|webhook| secret(webhook.secret_file)) },
             access: each(self.access.0, access)?,
-            packages: self.packages.0.map(packages).unwrap_or_default(),
+            packages: packages(self.packages.0.unwrap_or_default()),
             jenkins: self.jenkins.0.map(jenkins).transpose()?.unwrap_or_default(),
             files,
         })
@@ -269,6 +269,11 @@ fn packages(keys: file::PackagesKeys) -> Packages {
     Packages {
         repository: keys.repository.map(|path| path.0),
         incoming: keys.incoming.map(|path| path.0),
+        archive: keys.archive.map(|path| path.0),
+        user: keys.user.map(|user| user.0),
+        patience: keys.patience.map_or(Duration::from_secs(3600), |span| span.0),
+        timeout: keys.timeout.map_or(TEN_MINUTES, |span| span.0),
+        splay: keys.splay.map_or(Duration::from_secs(5), |span| span.0),
         interest: interest.collect(),
     }
 }

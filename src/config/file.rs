@@ -14,7 +14,7 @@ use super::word::{
 };
 use super::{Error, Secret};
 use super::{legacy, mistake};
-use crate::name::{Glob, NodeName, RepoName, SiteName};
+use crate::name::{Distribution, Glob, NodeName, RepoName, SiteName};
 
 /// No configuration is larger; a device or a log file given by mistake is.
 const MAX_BYTES: u64 = 16 << 20;
@@ -241,6 +241,11 @@ section!(AccessKeys { r#type: AccessWord, file: Absolute });
 section!(PackagesKeys {
     repository: Absolute,
     incoming: Absolute,
+    archive: Absolute,
+    user: UserName,
+    patience: Span,
+    timeout: Span,
+    splay: Span,
     interest: Vec<InterestKeys>,
 });
 
@@ -287,8 +292,8 @@ pub struct KeepaliveKeys {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct InterestKeys {
-    pub name: String,
-    pub distribution: Option<String>,
+    pub name: Glob,
+    pub distribution: Option<Distribution>,
     pub list: Option<Absolute>,
 }
 

@@ -59,8 +59,13 @@ impl Config {
             "packages": sparse(json!({
                 "repository": self.packages.repository,
                 "incoming": self.packages.incoming,
+                "archive": self.packages.archive,
+                "user": self.packages.user,
+                "patience": show_duration(self.packages.patience),
+                "timeout": show_duration(self.packages.timeout),
+                "splay": show_duration(self.packages.splay),
                 "interest": self.packages.interest.iter().map(|it| sparse(json!({
-                    "name": it.name, "distribution": it.distribution, "list": it.list,
+                    "name": it.name.as_str(), "distribution": it.distribution, "list": it.list,
                 }))).collect::<Vec<_>>(),
             })),
             "jenkins": sparse(json!({
