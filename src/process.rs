@@ -470,9 +470,8 @@ fn prepare(command: &mut Command, user: Option<&User>, keep: Option<RawFd>) {
         command.env_remove(key);
     }
     let become_user = user.map(|user| {
-        command.env("HOME", &user.home).env("USER", &user.name).env("LOGNAME", &user.name);
-        // Those of whoever starts this: git, for one, gives up on a configuration folder that it may not read.
-        for key in ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"] {
+        command.envs(user.variables());
+        for key in user::OF_ANOTHER {
             command.env_remove(key);
         }
         let groups: Vec<libc::gid_t> = user.groups.iter().map(|gid| gid.as_raw()).collect();

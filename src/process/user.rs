@@ -1,12 +1,16 @@
 //! Another user: to run as, to become, or to have the rights of for a while.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Uid};
 
 use super::Error;
+
+/// Folders of whoever starts this: git, for one, gives up on a configuration folder that it may not read.
+pub(super) const OF_ANOTHER: [&str; 5] =
+    ["XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"];
 
 /// Another user to run as.
 #[derive(Debug, Clone)]
@@ -45,8 +49,8 @@ impl User {
         Ok(Some(User { name: found.name, uid: found.uid, gid: found.gid, groups, home: found.dir }))
     }
 
-    /// Makes this whole process that user's, for good. To be called while there is one thread. What it runs later is
-    /// still to be given this user, for `HOME` and its like.
+    /// Makes this whole process that user's, for good, `HOME` and its like included. To be called while there is one
+    /// thread.
     ///
     /// # Errors
     /// Only root may.
@@ -54,7 +58,21 @@ impl User {
         nix::unistd::setgroups(&self.groups)?;
         nix::unistd::setgid(self.gid)?;
         nix::unistd::setuid(self.uid)?;
+        // SAFETY: there is one thread, so nobody reads the environment meanwhile.
+        unsafe {
+            for (key, value) in self.variables() {
+                std::env::set_var(key, value);
+            }
+            for key in OF_ANOTHER {
+                std::env::remove_var(key);
+            }
+        }
         Ok(())
+    }
+
+    /// What the user's programs look for in their environment.
+    pub(super) fn variables(&self) -> [(&'static str, &OsStr); 3] {
+        [("HOME", self.home.as_os_str()), ("USER", self.name.as_ref()), ("LOGNAME", self.name.as_ref())]
     }
 
     /// Does `work` with that user's rights on files, in this thread alone, so that root lays and removes nothing where the
