@@ -41,6 +41,7 @@ verbs! {
     notify_commit NotifyCommit,
     jenkins_status JenkinsStatus,
     jenkins_trigger JenkinsTrigger,
+    notify_package NotifyPackage,
     webhook Webhook,
     keepalive Keepalive,
     publish Publish,

@@ -15,6 +15,7 @@
 //! | [`jenkins`] | the part of Jenkins' remote API that starts and follows builds |
 //! | [`select`] | which hosts `--on` means: names, patterns, groups, facts |
 //! | [`rollout`] | a deploy across hosts, a machine without clock and network |
+//! | [`reprepro`] | uploads into a package repository |
 //! | [`seen`] | what was seen in the last minutes, shared by processes |
 //! | [`forge`] | what forges say in their webhooks, told apart and checked |
 //! | [`http`] | webhook deliveries, over HTTP and CGI: the only room with an async runtime |
@@ -59,6 +60,7 @@ pub mod process;
 pub mod publish;
 pub mod release;
 pub mod rollout;
+pub mod reprepro;
 pub mod script;
 pub mod seen;
 pub mod select;

@@ -1,0 +1,85 @@
+//! A .changes file: what belongs to an upload. Source: deb-changes(5).
+
+use crate::name::PackageFile;
+
+/// More files are in no upload.
+const FILES: usize = 1000;
+
+/// One of the files that it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    pub(super) file: PackageFile,
+    pub(super) size: u64,
+    pub(super) sha256: String,
+}
+
+/// Why it can't be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// Its end may be missing.
+    Short,
+    /// It is none, or names what no upload has.
+    Wrong(String),
+}
+
+/// The files that it names, each with its checksum. Whether a signature is good is for reprepro to tell.
+pub(super) fn parse(text: &str) -> Result<Vec<Named>, Unread> {
+    let lines = signed_part(text).ok_or(Unread::Short)?;
+    let sums = field(&lines, "Checksums-Sha256");
+    // The last field; cut short at a line's end it names less than the other.
+    let files = field(&lines, "Files");
+    if !lines.iter().any(|line| line.starts_with("Format:")) {
+        return Err(if text.contains('\n') {
+            Unread::Wrong("it is no .changes file".to_owned())
+        } else {
+            Unread::Short
+        });
+    }
+    let (Some(sums), Some(files)) = (sums, files) else { return Err(Unread::Short) };
+    let mut named = Vec::new();
+    for line in &sums {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [sum, size, name] = words[..] else { return Err(Unread::Short) };
+        let is_sum = sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
+        let (true, Ok(size)) = (is_sum, size.parse()) else { return Err(Unread::Short) };
+        let file: PackageFile = name.parse().map_err(|error| Unread::Wrong(format!("{error}")))?;
+        named.push(Named { file, size, sha256: sum.to_ascii_lowercase() });
+    }
+    let mut both = files.iter().map(|line| line.split_whitespace().last().unwrap_or_default()).collect::<Vec<_>>();
+    both.sort_unstable();
+    let mut summed = named.iter().map(|named| named.file.as_str()).collect::<Vec<_>>();
+    summed.sort_unstable();
+    if both != summed || !text.ends_with('\n') {
+        return Err(Unread::Short);
+    }
+    if named.is_empty() || named.len() > FILES || summed.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Unread::Wrong("it names no file, one twice, or too many".to_owned()));
+    }
+    Ok(named)
+}
+
+/// Every file that it may be about to name, whole or damaged as it is.
+pub(super) fn files(text: &str) -> impl Iterator<Item = PackageFile> {
+    let lines = text.lines().filter(|line| line.starts_with(' ') && line.split_whitespace().count() > 1);
+    lines
+        .filter_map(|line| line.split_whitespace().last()?.parse().ok())
+        .filter(|file: &PackageFile| file.as_str().contains('.'))
+}
+
+/// The lines that a signature covers; all where there is none. `None`: the signature's end is missing.
+fn signed_part(text: &str) -> Option<Vec<&str>> {
+    if !text.starts_with("-----BEGIN PGP SIGNED MESSAGE-----") {
+        return Some(text.lines().collect());
+    }
+    let (covered, signature) = text.split_once("\n-----BEGIN PGP SIGNATURE-----")?;
+    signature.contains("\n-----END PGP SIGNATURE-----").then_some(())?;
+    let lines = covered.lines().skip_while(|line| !line.trim().is_empty()).skip(1);
+    Some(lines.map(|line| line.strip_prefix("- ").unwrap_or(line)).collect())
+}
+
+/// The indented lines below `name:`.
+fn field<'a>(lines: &[&'a str], name: &str) -> Option<Vec<&'a str>> {
+    let at = lines.iter().position(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':')))?;
+    let below = lines[at + 1..].iter().take_while(|line| line.starts_with(' ') && !line.trim().is_empty());
+    Some(below.copied().collect())
+}
