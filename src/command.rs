@@ -47,6 +47,7 @@ verbs! {
     publish Publish,
     fetch Fetch,
     tail Tail,
+    apt_update AptUpdate,
     deploy Deploy,
     rollback Rollback,
     state State,

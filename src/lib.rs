@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`name`] | checked names: how an outside word becomes a path or an argument |
 //! | [`stomp`] | the STOMP client, a machine without sockets |
+//! | [`apt`] | apt: which packages could be had, never an install |
 //! | [`bus`] | connections: failover, TLS, publish until receipt, receive |
 //! | [`broker`] | the embedded broker, for one machine |
 //! | [`config`] | the one reader of files and environment |
@@ -37,6 +38,7 @@
 //! | [`node`] | a machine that deploys when it is told to over the bus |
 //! | [`watch`] | the loop that every reacting verb shares |
 
+pub mod apt;
 pub mod ask;
 pub mod broker;
 pub mod bus;
@@ -59,8 +61,8 @@ pub mod outbox;
 pub mod process;
 pub mod publish;
 pub mod release;
-pub mod rollout;
 pub mod reprepro;
+pub mod rollout;
 pub mod script;
 pub mod seen;
 pub mod select;

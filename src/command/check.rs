@@ -10,12 +10,14 @@ use crate::config::Source;
 
 mod bus;
 mod jenkins;
+mod packages;
 mod place;
 
 /// Look whether everything that is configured works: a line each, with its remedy.
 ///
 /// Looks at the configuration, each broker (reached, logged in, which one, which protocol), the spool (writable, how
-/// many wait, how old), each repository, each site and the Jenkins controller (reached, credential taken). Changes nothing. Exits with 1 if a line says FAIL.
+/// many wait, how old), each repository, each site, the Jenkins controller (reached, credential taken), the package repository with its
+/// incoming folder, and the source lists of interest. Changes nothing. Exits with 1 if a line says FAIL.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  failcake check\n  failcake check --round-trip --json | jq '.[] | select(.level == \"fail\")'"
@@ -104,6 +106,8 @@ fn look(source: &Source, round_trip: bool) -> Vec<Finding> {
     findings.extend(config.repos.values().flat_map(place::repo));
     findings.extend(config.sites.values().flat_map(place::site));
     findings.extend(jenkins::controller(&config.jenkins));
+    findings.extend(packages::repository(&config.packages));
+    findings.extend(packages::interest(&config.packages));
     findings
 }
 

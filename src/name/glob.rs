@@ -41,6 +41,11 @@ impl Glob {
         pattern[at..].iter().all(|c| *c == '*')
     }
 
+    /// What every name that matches begins with.
+    pub fn beginning(&self) -> &str {
+        self.0.split(['*', '?']).next().unwrap_or_default()
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -94,6 +99,8 @@ mod tests {
             yes.iter().for_each(|name| assert!(glob.matches(name), "{pattern} is to match {name}"));
             no.iter().for_each(|name| assert!(!glob.matches(name), "{pattern} is not to match {name}"));
         }
+        let beginning = |pattern: &str| pattern.parse::<Glob>().unwrap().beginning().to_owned();
+        assert_eq!(["main", "web*", "v?.*", "*x"].map(beginning), ["main", "web", "v", ""]);
         assert!("".parse::<Glob>().is_err() && "a\nb".parse::<Glob>().is_err());
     }
 }

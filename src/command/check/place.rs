@@ -85,7 +85,7 @@ pub fn site(site: &Site) -> Vec<Finding> {
     }]
 }
 
-fn become_user(about: &str, name: Option<&str>) -> Result<Option<User>, Finding> {
+pub(super) fn become_user(about: &str, name: Option<&str>) -> Result<Option<User>, Finding> {
     User::find(name).map_err(|error| {
         let remedy = match &error {
             process::Error::NotRoot { .. } => "run failcake as that user, or as root",
@@ -95,12 +95,12 @@ fn become_user(about: &str, name: Option<&str>) -> Result<Option<User>, Finding>
     })
 }
 
-fn nearest_existing(path: &Path) -> Option<&Path> {
+pub(super) fn nearest_existing(path: &Path) -> Option<&Path> {
     path.ancestors().find(|path| path.exists())
 }
 
 /// May that user (`None`: whoever runs this) make files in this folder, as far as its owner, group and mode tell?
-fn writable(folder: Option<&Path>, user: Option<&User>) -> Result<(), String> {
+pub(super) fn writable(folder: Option<&Path>, user: Option<&User>) -> Result<(), String> {
     let Some(folder) = folder else { return Err("it has no folder".to_owned()) };
     let Some(user) = user else {
         return nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK)
