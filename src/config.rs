@@ -30,12 +30,14 @@ mod jenkins;
 mod legacy;
 mod mistake;
 mod show;
+mod svn;
 #[cfg(test)]
 mod tests;
 mod word;
 
 pub use jenkins::{Jenkins, JobName, Pattern, Project, Template, Word};
 pub use legacy::{Import, WriteError, import};
+pub use svn::{Externals, SvnRepo};
 pub use word::{nearest, parse_duration};
 
 /// Which files make the configuration. Nothing is read before [`bus`](Self::bus) or [`load`](Self::load).
@@ -307,8 +309,10 @@ pub struct Config {
     pub durable: bool,
     /// `reconcile:`; default 5 min.
     pub reconcile: Duration,
-    /// `repos:`.
+    /// `repos:` of git.
     pub repos: BTreeMap<RepoName, Repo>,
+    /// `repos:` of Subversion.
+    pub svn: BTreeMap<RepoName, SvnRepo>,
     /// `sites:`.
     pub sites: BTreeMap<SiteName, Site>,
     /// `node:`; default the host name up to its first dot.

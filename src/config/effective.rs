@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::{self, Entry, File};
+use super::svn::{self, SvnRepo};
 use super::word::{Near, nearest, parse_broker};
 use super::{
     Access, Allow, Bus, Config, DirNames, Env, Error, Exec, Interest, Jenkins, JobName, Keepalive, Machine, Mode,
@@ -16,7 +17,7 @@ use crate::stomp::url::BrokerUrl;
 
 const DEFAULT_BROKER: &str = "stomp://localhost:61613";
 const DEFAULT_SPOOL: &str = "/var/spool/failcake";
-const TEN_MINUTES: Duration = Duration::from_secs(600);
+pub(super) const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 impl<const ALL: bool> File<ALL> {
     /// What an emitter needs. Opens the passcode's file only when some host has no passcode of its own.
@@ -78,14 +79,21 @@ impl File<true> {
     /// Everything.
     pub(super) fn config(mut self, env: Env, files: Vec<PathBuf>) -> Result<Config, Error> {
         let bus = self.bus(env)?;
-        let repos = each(self.repos.0, repo)?;
-        let sites = each(self.sites.0, |name, entry| site(name, entry, &repos))?;
+        let (mut repos, mut svn) = (BTreeMap::new(), BTreeMap::new());
+        for (name, entry) in self.repos.0.unwrap_or_default() {
+            match svn::repo(&name, &entry)? {
+                Some(found) => drop(svn.insert(name, found)),
+                None => drop(repos.insert(name.clone(), repo(&name, entry)?)),
+            }
+        }
+        let sites = each(self.sites.0, |name, entry| site(name, entry, &repos, &svn))?;
         let signing = self.signing.0.unwrap_or_default();
         Ok(Config {
             bus,
             durable: self.durable.0.unwrap_or(false),
             reconcile: self.reconcile.0.map_or(Duration::from_secs(300), |span| span.0),
             repos,
+            svn,
             sites,
             node: self.node.0.map_or_else(host_name, Ok)?,
             inventory: each(self.inventory.0, |_, entry| {
@@ -175,7 +183,12 @@ fn command(place: &str, key: &str, words: Option<Vec<String>>) -> Result<Vec<Str
     }
 }
 
-fn site(name: &SiteName, entry: Entry<file::SiteKeys>, repos: &BTreeMap<RepoName, Repo>) -> Result<Site, Error> {
+fn site(
+    name: &SiteName,
+    entry: Entry<file::SiteKeys>,
+    repos: &BTreeMap<RepoName, Repo>,
+    svn: &BTreeMap<RepoName, SvnRepo>,
+) -> Result<Site, Error> {
     let place = entry.place();
     let keys = entry.keys;
     let Some(path) = keys.path else {
@@ -184,8 +197,8 @@ fn site(name: &SiteName, entry: Entry<file::SiteKeys>, repos: &BTreeMap<RepoName
     let Some(repo) = keys.repo else {
         return Err(Error(format!("{place}: site {name} has no repo: name one of repos")));
     };
-    if !repos.contains_key(&repo) {
-        let hint = match nearest(repo.as_str(), repos.keys().map(RepoName::as_str)) {
+    if !repos.contains_key(&repo) && !svn.contains_key(&repo) {
+        let hint = match nearest(repo.as_str(), repos.keys().chain(svn.keys()).map(RepoName::as_str)) {
             Some(near) => format!("did you mean {near}?"),
             None => "add it there".to_owned(),
         };
@@ -212,6 +225,11 @@ fn site(name: &SiteName, entry: Entry<file::SiteKeys>, repos: &BTreeMap<RepoName
     if mode == SiteMode::InPlace && !shared.is_empty() {
         return Err(Error(format!(
             "{place}: site {name} has mode: in-place, where nothing is replaced and shared: has no use: leave it out"
+        )));
+    }
+    if mode == SiteMode::InPlace && svn.contains_key(&repo) {
+        return Err(Error(format!(
+            "{place}: site {name} has mode: in-place, which is git's: deploy the Subversion repository {repo} in releases"
         )));
     }
     if mode == SiteMode::InPlace && required.iter().any(|script| script == "pre-link") {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
+use super::svn::{ExternalsWord, SvnUrl};
 use super::word::{
     Absolute, AbsoluteOrBelow, AccessWord, Below, Branch, Broker, Destination, DirNamesWord, DirPrefix, GitUrl,
     JobWord, ModeWord, Near, PatternWord, PostFailureWord, Prefix, ScriptWord, SiteModeWord, Size, Span, TemplateWord,
@@ -199,6 +200,10 @@ section!(RepoKeys {
     force: bool,
     grace: Span,
     exec: ExecKeys,
+    svn: SvnUrl,
+    login: UserName,
+    password_file: Near,
+    externals: ExternalsWord,
 });
 
 section!(
@@ -374,6 +379,7 @@ impl<const ALL: bool> File<ALL> {
         near(&mut self.facts_file.0);
         for entry in self.repos.0.iter_mut().flatten().map(|(_, entry)| entry) {
             near(&mut entry.keys.secret_file);
+            near(&mut entry.keys.password_file);
             entry.file = path.to_owned();
         }
         for entry in self.sites.0.iter_mut().flatten().map(|(_, entry)| entry) {

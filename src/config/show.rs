@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::svn;
 use super::word::show_duration;
 use super::{
     AccessKind, Config, DirNames, Exec, JobName, Pattern, PostFailure, Project, Repo, SecretFile, SecretPlace, Site,
@@ -29,7 +30,10 @@ impl Config {
             "durable": self.durable,
             "reconcile": show_duration(self.reconcile),
             "node": self.node,
-            "repos": object(self.repos.iter().map(|(name, it)| (name.as_str(), repo(it)))),
+            "repos": object(
+                (self.repos.iter().map(|(name, it)| (name.as_str(), repo(it))))
+                    .chain(self.svn.iter().map(|(name, it)| (name.as_str(), svn::show(it)))),
+            ),
             "sites": object(self.sites.iter().map(|(name, it)| (name.as_str(), site(it)))),
             "inventory": object(self.inventory.iter().map(|(name, it)| {
                 (name.as_str(), json!({ "groups": it.groups, "facts": it.facts }))
@@ -169,7 +173,7 @@ fn object<'a>(entries: impl Iterator<Item = (&'a str, Value)>) -> Value {
 }
 
 /// Without what is not configured and has no default.
-fn sparse(mut value: Value) -> Value {
+pub(super) fn sparse(mut value: Value) -> Value {
     if let Value::Object(map) = &mut value {
         map.retain(|_, value| match value {
             Value::Null => false,
@@ -182,7 +186,7 @@ fn sparse(mut value: Value) -> Value {
 }
 
 /// `https://ann:token@host/` is how some put a token into a URL.
-fn without_password(url: &str) -> String {
+pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find('/').unwrap_or(rest.len());
     match rest[..end].rsplit_once('@').map(|(user, _)| user) {

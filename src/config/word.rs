@@ -5,7 +5,6 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error};
 
 use super::{AccessKind, DirNames, JobName, Mode, Pattern, PostFailure, SCRIPTS, SiteMode, Template, Topics};
 use crate::stomp::url::BrokerUrl;
@@ -18,14 +17,15 @@ macro_rules! word {
         pub struct $name(pub $inner);
 
         impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let parse: fn(&str) -> Result<$inner, String> = $parse;
                 let word = String::deserialize(deserializer)?;
-                parse(&word).map($name).map_err(D::Error::custom)
+                parse(&word).map($name).map_err(serde::de::Error::custom)
             }
         }
     };
 }
+pub(super) use word;
 
 word!(
     /// `90s`, `5m`, `1h30m`, `14d`, `250ms`.
