@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::name::{RefName, Rev};
-use crate::process::{self, Limits, Outcome, Run, Stop, User};
+use crate::process::{self, Limits, Outcome, QUIET_SSH, Run, Stop, User};
 
 /// Octets kept of what git says: the refs of a repository with half a million of them fit.
 const OUTPUT_MAX: usize = 64 * 1024 * 1024;
@@ -64,9 +64,6 @@ const SETTINGS: [(&str, &str); 10] = [
     // Names are read as they are, not C-quoted.
     ("core.quotePath", "false"),
 ];
-
-/// ssh as git shall call it when nobody configured another: it asks nothing and gives up on a dead peer.
-const SSH: &str = "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
 
 /// Why git did not do what it was to do.
 #[derive(Debug, thiserror::Error)]
@@ -249,7 +246,7 @@ impl Call<'_> {
         let mut command = create_command(dir);
         command.args(["config", "--get", "core.sshCommand"]);
         let configured = self.outcome("config", command, None)?.status.success();
-        Ok((!configured).then_some(SSH))
+        Ok((!configured).then_some(QUIET_SSH))
     }
 }
 

@@ -32,6 +32,11 @@ const BURIAL: Duration = Duration::from_secs(10);
 /// The longest line given to a [`Run::lines`] in one piece, in octets.
 const LINE_MAX: usize = 8 * 1024;
 
+/// ssh as others' programs (git, svn) shall call it when nobody configured another: it asks nothing and gives up on a dead
+/// peer.
+pub const QUIET_SSH: &str =
+    "ssh -o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15 -o ServerAliveCountMax=3";
+
 /// How long a child may take and how much of what it says is kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

@@ -1,12 +1,16 @@
-//! Subversion: one way to call `svnlook`, and readers of what it says.
+//! Subversion: one way to call `svnlook`, on the server, and readers of what it says; `remote` is the same for `svn`, on
+//! machines that deploy.
 //!
-//! Architecture invariant: every call goes through [`create_command`] and has an end. Subversion gives its hooks an empty
-//! environment, so nothing here relies on one.
+//! Architecture invariant: every call goes through [`Repository::create_command`] and has an end. Subversion gives its hooks
+//! an empty environment, so nothing here relies on one.
 
 mod layout;
 mod look;
+pub mod reference;
+pub mod remote;
 #[cfg(test)]
 mod tests;
+mod xml;
 
 use std::ffi::OsStr;
 use std::io;
