@@ -79,9 +79,15 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// Heard the order, begins.
-    Accepted,
+    Accepted {
+        /// What it was told to do.
+        step: Step,
+    },
     /// Still at it.
-    Progress,
+    Progress {
+        /// What it does.
+        step: Step,
+    },
     /// The release is staged.
     Prepared,
     /// Will not.

@@ -6,6 +6,7 @@
 
 use std::time::Instant;
 
+use super::host::Turn;
 use super::{Answer, Phase, Rollout, State, Step};
 
 impl Rollout {
@@ -18,17 +19,20 @@ impl Rollout {
         }
         if let Some(ask) = &mut host.ask {
             // From before the order, perhaps: then the order may be lost, and is still to be repeated soon.
-            let stale = match ask.step {
-                Step::Switch | Step::Abort => answer == Answer::Prepared,
-                Step::Rollback => matches!(answer, Answer::Prepared | Answer::Live { .. }),
-                Step::Prepare | Step::Verdict => false,
+            let stale = match (ask.step, &answer) {
+                (Step::Prepare | Step::Verdict, _) => false,
+                (_, Answer::Prepared) => true,
+                (_, Answer::Accepted { step } | Answer::Progress { step }) => *step == Step::Prepare,
+                (Step::Rollback, Answer::Live { .. }) => true,
+                _ => false,
             };
             if !stale {
                 (ask.heard, ask.reminding) = (true, false);
             }
         }
         match answer {
-            Answer::Accepted | Answer::Progress => self.works(at, now),
+            Answer::Accepted { step: Step::Switch } | Answer::Progress { step: Step::Switch } => self.switches(at, now),
+            Answer::Accepted { .. } | Answer::Progress { .. } => self.works(at, now),
             Answer::Prepared => self.is_prepared(at, now),
             Answer::Refused { why } => self.refuses(at, why),
             Answer::Live { summary } => self.is_live(at, summary, now),
@@ -39,29 +43,14 @@ impl Rollout {
         }
     }
 
+    /// It is at work, but not in its turn.
     fn works(&mut self, at: usize, now: Instant) {
-        let winding_up = self.phase == Phase::WindingUp;
-        let host = &mut self.hosts[at];
+        let host = &self.hosts[at];
         match host.state {
             State::Asked => self.set_state(at, State::Preparing, None),
-            State::Switching => {
-                if let Some(turn) = &mut host.turn {
-                    turn.worked = Some(now);
-                }
-            }
-            State::Silent if host.is_lost_in_turn() => {
-                let Some(turn) = &mut host.turn else { return };
-                turn.worked = Some(now);
-                let begun = turn.since;
-                if !winding_up && now < begun + self.policy.turn_within {
-                    self.set_state(at, State::Switching, None);
-                    let step = if self.stop.is_some() { Step::Prepare } else { Step::Switch };
-                    self.ask(at, step, now);
-                }
-            }
             State::Unreachable | State::Silent | State::Failed if host.is_lost_before_turn() => {
                 let begun = host.first_heard.unwrap_or(now).max(host.ask.map_or(now, |ask| ask.since));
-                if winding_up {
+                if self.phase == Phase::WindingUp {
                     self.abort(at, now);
                 } else if now < begun + self.policy.prepare_within {
                     self.set_state(at, State::Preparing, None);
@@ -69,6 +58,34 @@ impl Rollout {
             }
             _ => {}
         }
+    }
+
+    /// It is in its turn.
+    fn switches(&mut self, at: usize, now: Instant) {
+        let host = &mut self.hosts[at];
+        let here = match host.state {
+            State::Waiting | State::Asked | State::Preparing | State::Prepared | State::Aborting => false,
+            State::Switching => true,
+            State::Unreachable | State::Silent | State::Failed if host.lost && !host.was_live => host.turn.is_some(),
+            _ => return,
+        };
+        // Not told to by us: the one who told it was killed, and this is a resume.
+        let began = Turn { since: now, asked: now, sent: true, worked: Some(now) };
+        let turn = host.turn.get_or_insert(began);
+        turn.worked = Some(now);
+        if host.state == State::Switching || now >= turn.since + self.policy.turn_within {
+            return;
+        }
+        host.turned = true;
+        // Where a rule has fired it is asked how it stands, and not told to switch again.
+        let step = if here && self.stop.is_none() { Step::Switch } else { Step::Prepare };
+        self.set_awaited(at, false);
+        self.set_state(at, State::Switching, None);
+        self.ask(at, step, now);
+        if let Some(ask) = &mut self.hosts[at].ask {
+            (ask.heard, ask.queued) = (true, false);
+        }
+        self.set_timer(at);
     }
 
     fn is_prepared(&mut self, at: usize, now: Instant) {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::host::Turn;
 use super::verdict::Verdict;
 use super::{Event, Host, OnFailure, Phase, Rollout, State, Step, Stop, after};
-use crate::rollout::host::Turn;
 
 /// So many hosts are named in a reason; the verdict names all.
 const NAMED: usize = 3;
@@ -27,7 +27,9 @@ impl Rollout {
         match self.phase {
             Phase::Preparing => {
                 self.ask_more(now);
-                if self.count(State::Waiting) + self.count(State::Asked) + self.count(State::Preparing) > 0 {
+                // In its turn: told to by one who was killed.
+                let unsettled = [State::Waiting, State::Asked, State::Preparing, State::Switching];
+                if unsettled.iter().any(|state| self.count(*state) > 0) {
                     return false;
                 }
                 if !self.stop_as_before(now) {
@@ -53,7 +55,8 @@ impl Rollout {
             Phase::Draining if self.count(State::Switching) > 0 => return false,
             Phase::Draining => self.wind_up(now),
             Phase::WindingUp => {
-                if self.count(State::Aborting) + self.count(State::RollingBack) + self.awaited > 0 {
+                let unsettled = [State::Aborting, State::RollingBack, State::Switching];
+                if unsettled.iter().any(|state| self.count(*state) > 0) || self.awaited > 0 {
                     return false;
                 }
                 self.conclude(now);
