@@ -63,12 +63,12 @@ impl Rollout {
     /// It is in its turn.
     fn switches(&mut self, at: usize, now: Instant) {
         let host = &mut self.hosts[at];
-        let here = match host.state {
-            State::Waiting | State::Asked | State::Preparing | State::Prepared | State::Aborting => false,
-            State::Switching => true,
-            State::Unreachable | State::Silent | State::Failed if host.lost && !host.was_live => host.turn.is_some(),
+        match host.state {
+            State::Waiting | State::Asked | State::Preparing | State::Prepared | State::Aborting | State::Switching => {
+            }
+            State::Unreachable | State::Silent | State::Failed if host.lost && !host.was_live => {}
             _ => return,
-        };
+        }
         // Not told to by us: the one who told it was killed, and this is a resume.
         let began = Turn { since: now, asked: now, sent: true, worked: Some(now) };
         let turn = host.turn.get_or_insert(began);
@@ -77,11 +77,10 @@ impl Rollout {
             return;
         }
         host.turned = true;
-        // Where a rule has fired it is asked how it stands, and not told to switch again.
-        let step = if here && self.stop.is_none() { Step::Switch } else { Step::Prepare };
+        // It is at it: from here on it is asked how it stands, and not told to switch.
         self.set_awaited(at, false);
         self.set_state(at, State::Switching, None);
-        self.ask(at, step, now);
+        self.ask(at, Step::Prepare, now);
         if let Some(ask) = &mut self.hosts[at].ask {
             (ask.heard, ask.queued) = (true, false);
         }

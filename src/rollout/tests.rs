@@ -1,6 +1,10 @@
-//! The machine by hand: hosts say what the test says, time passes when the test says so.
+//! The machine by hand (hosts say what the test says, time passes when the test says so), and in a simulated network.
 
+mod faults;
 mod flow;
+mod network;
+mod node;
+mod watcher;
 
 use std::time::{Duration, Instant};
 
@@ -14,6 +18,10 @@ struct Stage {
 
 fn host(number: usize) -> NodeName {
     format!("web{number:02}").parse().unwrap()
+}
+
+fn number(name: &NodeName) -> usize {
+    name.as_str().strip_prefix("web").unwrap().parse().unwrap()
 }
 
 fn seconds(count: u64) -> Duration {
