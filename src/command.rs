@@ -50,6 +50,7 @@ verbs! {
     apt_update AptUpdate,
     deploy Deploy,
     rollback Rollback,
+    rollout Rollout,
     state State,
     tags Tags,
     nodes Nodes,

@@ -36,6 +36,7 @@
 //! | [`script`] | pre-deploy, pre-link, post-deploy |
 //! | [`deploy`] | make one revision live here, or go back |
 //! | [`node`] | a machine that deploys when it is told to over the bus |
+//! | [`conduct`] | the operator's side of a deploy on several hosts |
 //! | [`watch`] | the loop that every reacting verb shares |
 
 pub mod apt;
@@ -43,6 +44,7 @@ pub mod ask;
 pub mod broker;
 pub mod bus;
 pub mod command;
+pub mod conduct;
 pub mod config;
 pub mod deploy;
 pub mod durable;

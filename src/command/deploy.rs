@@ -1,16 +1,18 @@
+mod across;
 mod watching;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use crate::conduct;
 use crate::config::Source;
 use crate::deploy::person::{ask, find, tell};
 use crate::deploy::{Owner, Plan};
 use crate::name::SiteName;
 use crate::process::Stop;
 
-/// Make a tag, branch or commit live on this machine.
+/// Make a tag, branch or commit live on this machine, or with --on on others.
 ///
 /// Stages a release from the local clone (no network), links what is shared, runs pre-deploy and pre-link, switches
 /// `current` by one rename, runs post-deploy. Whatever fails or is killed, the site serves the old release or the new
@@ -19,11 +21,16 @@ use crate::process::Stop;
 /// Scripts stand in the release's `deploy/` folder (or `scripts:` of the site) and get `-t REF` and FAILCAKE_… in their
 /// environment. What a script leaves running in its process group is ended with it: a daemon leaves it (setsid).
 ///
-/// With --watch it is the host that plans for several hosts reach over the bus: it checks who signed them against `allow:`,
-/// does each step once, and answers. Steps run as the site's user, in a process of their own.
+/// With --on it goes over the bus to machines that run `failcake deploy --watch`: REF is resolved once, all of them fetch,
+/// check and stage it, then one has its turn, and the rest only if that worked. Ctrl-C stops before the next host begins,
+/// twice leaves; `failcake rollout` tells and goes on. The exit status is 0 if every host serves it.
 ///
-/// Example: failcake deploy www.example.org v1.2
+/// With --watch it is such a machine: it checks who signed a plan against `allow:`, does each step once, and answers. Steps
+/// run as the site's user, in a process of their own.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  failcake deploy www.example.org v1.2\n  \
+                        failcake deploy www.example.org v1.2 --on 'web*' --bake 30s --batch 1,25%\n  \
+                        failcake deploy --watch")]
 pub struct Args {
     /// One of `sites:`.
     #[arg(required_unless_present = "watch")]
@@ -32,17 +39,19 @@ pub struct Args {
     #[arg(value_name = "REF", required_unless_present = "watch")]
     reference: Option<String>,
     /// Stay, and deploy what signed plans on the bus ask for, until TERM; HUP reads the configuration again.
-    #[arg(long, conflicts_with_all = ["site", "reference", "dry_run", "wait"])]
+    #[arg(long, conflicts_with_all = ["site", "reference", "dry_run", "wait", "on"])]
     watch: bool,
     /// Say what would be done, from what to what, and which files change; touch nothing.
     #[arg(long)]
     dry_run: bool,
     /// Wait while another deploy or rollback of the site is under way, instead of giving up.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "on")]
     wait: bool,
-    /// Print the result as JSON.
+    /// Print the result as JSON; with --on, an event on each line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    across: conduct::Options,
 }
 
 /// Runs it.
@@ -51,6 +60,9 @@ pub struct Args {
 /// Nothing was deployed: the old release serves on.
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let (Some(site), Some(reference)) = (args.site, args.reference) else { return watching::run(source, args.json) };
+    if args.across.on.is_some() {
+        return across::run(source, &site, reference, &args.across, args.dry_run, args.json);
+    }
     let config = source.load()?;
     let (site, repo) = find(&config, &site)?;
     let request = ask(reference, args.wait);

@@ -1,0 +1,405 @@
+//! The loop: the machine decides, this signs and sends, listens, and keeps what was heard.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Error;
+use super::interrupt::Interrupts;
+use super::said::wire;
+use super::store::{Kept, Note};
+use super::table;
+use super::view::{Details, Line, View, names, print};
+use crate::bus::{Connection, Incoming, Target};
+use crate::config::Config;
+use crate::hear::{Ear, Heard};
+use crate::message::deploy::{Answer, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step};
+use crate::message::{Envelope, Event};
+use crate::name::NodeName;
+use crate::rollout::{self, Rollout, State};
+use crate::stomp::{AckMode, Frame, Subscription};
+
+/// How long the broker may take to be there before anything was said.
+const CONNECT: Duration = Duration::from_secs(10);
+/// An order is good for so long: it is sent again for as long as it is meant.
+const ORDER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+/// Opens the connection; it comes up while other things are looked at.
+pub(super) fn connect(config: &Config) -> io::Result<Connection> {
+    let replies = Subscription {
+        destination: config.bus.topics.get("deploy-replies"),
+        durable: None,
+        ack: AckMode::Auto,
+        prefetch: None,
+    };
+    Connection::open(Target::from(&config.bus), vec![replies])
+}
+
+/// Waits until replies would be heard: only then the first order may leave.
+pub(super) fn wait_for_broker(connection: &Connection, interrupts: &mut Interrupts) -> Result<(), Error> {
+    let until = Instant::now() + CONNECT;
+    let mut cause = "it did not answer in time".to_owned();
+    loop {
+        match connection.receive(Some(Duration::ZERO)) {
+            Some(Incoming::Connected(_)) => return Ok(()),
+            Some(Incoming::Message(_)) => continue,
+            Some(Incoming::Lost { cause: lost, .. }) => cause = lost,
+            Some(Incoming::GaveUp { cause }) => return Err(Error::NoBroker(cause)),
+            None => {}
+        }
+        if interrupts.count() > 0 {
+            return Err(Error::Interrupted);
+        }
+        if Instant::now() >= until {
+            return Err(Error::NoBroker(cause));
+        }
+        wait(connection, interrupts, Some(until))?;
+    }
+}
+
+/// How it went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Finish {
+    /// Every host did it.
+    Success,
+    /// Some did not, or it was left in the middle.
+    Failure,
+}
+
+/// One rollout.
+pub(super) struct Conductor<'a> {
+    config: &'a Config,
+    connection: Connection,
+    ear: Ear,
+    kept: Kept,
+    rollout: Rollout,
+    view: View,
+    interrupts: &'a mut Interrupts,
+    details: Details,
+    /// The connection is up.
+    live: bool,
+    /// What was noted of each host last, so that nothing is noted twice.
+    noted: BTreeMap<NodeName, (Option<Step>, Answer)>,
+    /// To be noted.
+    notes: Vec<Note>,
+    /// The disk took no notes, and that was told.
+    mute: bool,
+    /// In whose names rubbish came; each is told once.
+    doubted: BTreeSet<Option<NodeName>>,
+    /// Why the broker is gone, as it was told.
+    lost: Option<String>,
+    bake: Option<Instant>,
+    stopped: bool,
+}
+
+impl<'a> Conductor<'a> {
+    pub fn new(
+        config: &'a Config,
+        connection: Connection,
+        kept: Kept,
+        policy: rollout::Policy,
+        view: View,
+        interrupts: &'a mut Interrupts,
+    ) -> Result<Conductor<'a>, Error> {
+        let rollout = Rollout::new(kept.plan.hosts.clone(), policy, Instant::now())?;
+        Ok(Conductor {
+            config,
+            connection,
+            ear: Ear::new(config)?,
+            kept,
+            rollout,
+            view,
+            interrupts,
+            details: Details::new(),
+            live: true,
+            noted: BTreeMap::new(),
+            notes: Vec::new(),
+            mute: false,
+            doubted: BTreeSet::new(),
+            lost: None,
+            bake: None,
+            stopped: false,
+        })
+    }
+
+    /// Goes through with it. `before` is what another process noted of it.
+    pub fn run(mut self, before: &[Note]) -> Result<Finish, Error> {
+        let plan = self.kept.plan.clone();
+        self.view.begin(&plan);
+        self.announce(&format!("{} begins {} of {} on {}", plan.who, plan.action, plan.site, names(&plan.hosts)));
+        self.speak();
+        // A host that failed is not asked whether it still has: it may not even be there any more.
+        for note in before {
+            if let Note::Heard(report) = note
+                && matches!(
+                    report.answer,
+                    Answer::Failed { .. } | Answer::Refused { .. } | Answer::RollbackFailed { .. }
+                )
+            {
+                self.take(report.clone());
+            }
+        }
+        loop {
+            self.speak();
+            if self.rollout.is_over() {
+                return self.finish();
+            }
+            if self.is_interrupted() {
+                return Ok(self.leave("left: what hosts have begun they end by themselves"));
+            }
+            let picture = self.view.draw(&self.rollout, &self.details, self.bake);
+            wait(&self.connection, self.interrupts, picture.into_iter().chain(self.rollout.poll_timeout()).min())?;
+            if let Err(cause) = self.listen() {
+                return Ok(self.leave(&format!("no broker any more: {cause}")));
+            }
+            let now = Instant::now();
+            if self.rollout.poll_timeout().is_some_and(|due| due <= now) {
+                self.rollout.handle_timeout(now);
+            }
+        }
+    }
+
+    /// Sends what is to be sent, shows what happened, and notes it: in this order, since no host waits for our disk, and
+    /// what the journal lacks the nodes tell again.
+    fn speak(&mut self) {
+        while self.live
+            && let Some(order) = self.rollout.poll_order()
+        {
+            self.send(order);
+        }
+        self.show();
+        self.write_notes();
+    }
+
+    fn show(&mut self) {
+        while let Some(event) = self.rollout.poll_event() {
+            match &event {
+                rollout::Event::Stopping { why, .. } => self.notes.push(Note::Stopped { why: why.clone() }),
+                rollout::Event::Bake { until } => self.bake = Some(*until),
+                rollout::Event::Batch { .. } => self.bake = None,
+                _ => {}
+            }
+            self.view.event(&event);
+        }
+    }
+
+    fn write_notes(&mut self) {
+        if self.notes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.kept.note(&self.notes)
+            && !std::mem::replace(&mut self.mute, true)
+        {
+            self.view.note(&format!("{error}; it goes on, and `rollout resume` would ask the nodes"));
+        }
+        self.notes.clear();
+    }
+
+    fn send(&mut self, order: rollout::Order) {
+        let plan = &self.kept.plan;
+        let now = jiff::Timestamp::now();
+        let about = format!("{} {}: {}: {}", order.step, plan.site, plan.action, names(&order.hosts));
+        let order = Order {
+            plan: plan.id,
+            step: wire(order.step),
+            hosts: order.hosts,
+            canary: order.canary,
+            outcome: self.rollout.verdict().map(|verdict| outcome(&verdict.outcome)),
+            issued: now,
+            not_after: now + ORDER,
+        };
+        let document = order.to_text();
+        let signature = self.kept.key.sign(document.as_bytes());
+        let plan = (order.step == Step::Prepare).then(|| self.kept.signed.clone());
+        let request = Request::Order { plan, order: Signed { document, signature } };
+        let event = request.event(now, &order.plan.to_string(), &about);
+        let requests = self.config.bus.topics.get("deploy-requests");
+        self.connection.send(Frame::send(&requests, event.headers, event.body.into_bytes()));
+    }
+
+    /// A line for whoever listens to the events topic.
+    fn announce(&self, line: &str) {
+        let event = Event::human(jiff::Timestamp::now(), &format!("{line} (plan {})", self.kept.plan.id));
+        let events = self.config.bus.topics.get("events-deploys");
+        self.connection.send(Frame::send(&events, event.headers, event.body.into_bytes()));
+    }
+
+    /// Takes all that came. An error: nothing will come any more.
+    fn listen(&mut self) -> Result<(), String> {
+        let mut replies = Vec::new();
+        while let Some(incoming) = self.connection.receive(Some(Duration::ZERO)) {
+            match incoming {
+                Incoming::Message(message) => replies.extend(self.read(&message.frame)),
+                Incoming::Connected(peer) => {
+                    let now = Instant::now();
+                    // That it was lost may not have been told: then what was sent last is asked for again all the same.
+                    self.rollout.disconnected(now);
+                    self.rollout.connected(now);
+                    self.live = true;
+                    if self.lost.take().is_some() {
+                        self.view.note(&format!("connected to {} again", peer.address));
+                    }
+                }
+                Incoming::Lost { cause, .. } => {
+                    self.live = false;
+                    self.rollout.disconnected(Instant::now());
+                    if self.lost.as_ref() != Some(&cause) {
+                        self.view.note(&format!("no broker: {cause}; hosts go on with what they began, this waits"));
+                        self.lost = Some(cause);
+                    }
+                }
+                Incoming::GaveUp { cause } => return Err(cause),
+            }
+        }
+        // All that is here at once: ssh-keygen then runs for several nodes side by side.
+        for heard in self.ear.hear_all(&replies, jiff::Timestamp::now()) {
+            match heard {
+                Heard::Verified(report) => self.take(report),
+                Heard::Unsigned(report) => self.doubt(Some(report.node), "it is not signed"),
+                Heard::Doubted { node, why } => self.doubt(node, &why),
+            }
+        }
+        Ok(())
+    }
+
+    /// A reply about this plan. By its subject, before anything is parsed: others may be under way beside.
+    fn read(&mut self, frame: &Frame) -> Option<Reply> {
+        if frame.header("subject")? != self.kept.plan.id.to_string() {
+            return None;
+        }
+        let envelope = Envelope::read(&frame.headers, &frame.body)
+            .and_then(|envelope| envelope.map(|envelope| Reply::parse(&envelope)).transpose());
+        envelope.unwrap_or_else(|error| {
+            self.doubt(None, &error.to_string());
+            None
+        })
+    }
+
+    fn take(&mut self, report: Report) {
+        let Report { about, step, node, answer, .. } = &report;
+        if *about != self.kept.plan.id || self.rollout.host(node).is_none() {
+            return;
+        }
+        let detail = self.details.entry(node.clone()).or_default();
+        let Some(said) = detail.take(&report) else { return };
+        let doing = match answer {
+            Answer::Progress { text } if !text.is_empty() => Some((node.clone(), detail.doing.clone())),
+            Answer::Accepted | Answer::Progress { .. } | Answer::Noted => None,
+            _ => {
+                let note = (*step, answer.clone());
+                if self.noted.get(node) != Some(&note) {
+                    self.noted.insert(node.clone(), note);
+                    self.notes.push(Note::Heard(report.clone()));
+                }
+                None
+            }
+        };
+        self.rollout.handle_answer(node, said, Instant::now());
+        self.show();
+        if let Some((node, doing)) = doing {
+            self.view.progress(&node, &doing);
+        }
+    }
+
+    /// Something came that nobody can be held to. It costs itself; the node is heard all the same.
+    fn doubt(&mut self, node: Option<NodeName>, why: &str) {
+        // Names that are not in the plan are anybody's invention, and there may be any number.
+        let node = node.filter(|node| self.rollout.host(node).is_some());
+        if self.doubted.insert(node.clone()) {
+            let name = node.as_ref().map_or("somebody", NodeName::as_str);
+            self.view.note(&format!("a reply in the name of {name} was dropped: {why} (told once)"));
+        }
+    }
+
+    /// Ctrl-C: once stops it, twice says `true`.
+    fn is_interrupted(&mut self) -> bool {
+        let count = self.interrupts.count();
+        if count == 1 && !self.stopped {
+            self.stopped = true;
+            self.view.note("stopping: no further host begins, those in their turn are waited for; Ctrl-C again leaves");
+            self.rollout.stop(Instant::now());
+            self.speak();
+        }
+        count > 1 && !self.rollout.is_over()
+    }
+
+    fn finish(mut self) -> Result<Finish, Error> {
+        let Some(verdict) = self.rollout.verdict() else { return Ok(Finish::Failure) };
+        let (word, why) = (outcome(&verdict.outcome), verdict.outcome.why().map(str::to_owned));
+        let (is_success, ended) = (verdict.outcome == rollout::Outcome::Success, verdict.outcome.to_string());
+        self.notes.push(Note::Ended(word));
+        self.write_notes();
+        let plan = &self.kept.plan;
+        self.announce(&format!("{}: {} of {}: {ended}", plan.who, plan.action, plan.site));
+        self.view.end();
+        self.tell(&ended, Some(Line::Ended { outcome: word, why: why.as_deref() }))?;
+        Ok(if is_success { Finish::Success } else { Finish::Failure })
+    }
+
+    /// In the middle. What hosts do they do to the end, and what is staged stays until the plan's time is over.
+    fn leave(mut self, why: &str) -> Finish {
+        self.write_notes();
+        self.view.end();
+        let plan = &self.kept.plan;
+        let of = |states: &[State]| {
+            let hosts = self.rollout.hosts().iter().filter(|host| states.contains(&host.state()));
+            hosts.map(|host| host.name().clone()).collect::<Vec<_>>()
+        };
+        let runs_on = of(&[State::Asked, State::Preparing, State::Switching, State::Aborting, State::RollingBack]);
+        let staged = of(&[State::Prepared]);
+        let resume = format!("failcake rollout resume {}", plan.id);
+        let line = Line::Left { why, runs_on: &runs_on, staged: &staged, resume: &resume };
+        // Nobody may be there any more to read it.
+        let _ = self.tell(why, Some(line));
+        if !matches!(self.view, View::Json) {
+            let all = |hosts: &[NodeName]| hosts.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
+            if !runs_on.is_empty() {
+                self.view.note(&format!("runs on by itself: {}", all(&runs_on)));
+            }
+            if !staged.is_empty() {
+                self.view.note(&format!("staged, and holding the site until {}: {}", plan.not_after, all(&staged)));
+            }
+            self.view.note(&format!("to go on: {resume}"));
+        }
+        Finish::Failure
+    }
+
+    /// Each host by name.
+    fn tell(&self, ended: &str, line: Option<Line<'_>>) -> io::Result<()> {
+        let rows = table::rows(self.rollout.hosts(), &self.details);
+        if !matches!(self.view, View::Json) {
+            return table::print(&self.kept.plan, ended, &rows);
+        }
+        line.iter().for_each(print);
+        rows.into_iter().map(Line::Result).for_each(|row| print(&row));
+        Ok(())
+    }
+}
+
+/// For the nodes: that some hosts never did it is a stop as well.
+fn outcome(outcome: &rollout::Outcome) -> Outcome {
+    match outcome {
+        rollout::Outcome::Success => Outcome::Success,
+        rollout::Outcome::Incomplete { .. } | rollout::Outcome::Stopped { .. } => Outcome::Stopped,
+        rollout::Outcome::RolledBack { .. } => Outcome::RolledBack,
+    }
+}
+
+/// Until something comes, a signal does, or it is time.
+fn wait(connection: &Connection, interrupts: &Interrupts, until: Option<Instant>) -> io::Result<()> {
+    let time = until.map_or(PollTimeout::NONE, |until| {
+        // Rounded up: a timer that is not quite due must not make a busy loop.
+        let left = until.saturating_duration_since(Instant::now()) + Duration::from_micros(999);
+        PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+    });
+    let poll_for = |fd| PollFd::new(fd, PollFlags::POLLIN);
+    match poll(&mut [poll_for(connection.wake_fd()), poll_for(interrupts.as_fd())], time) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,155 @@
+//! What nodes say, for the machine and for people.
+
+use serde::Serialize;
+
+use crate::message::deploy::{Answer, Code, Report, ScriptRun, Step};
+use crate::rollout;
+
+/// Octets of one reason.
+const WHY_MAX: usize = 500;
+/// Lines of a script's output that are shown.
+const LINES: usize = 10;
+
+/// What fails in a host's turn, as a node calls it.
+const TURN: [&str; 7] = ["drain", "pre-deploy", "pre-link", "switch", "post-deploy", "undrain", "shared"];
+
+/// What one host said of its part, beside how it stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Detail {
+    /// Live, or staged.
+    pub release: Option<String>,
+    /// Its commit.
+    pub commit: Option<String>,
+    /// What was served before.
+    pub previous: Option<String>,
+    /// The step that failed.
+    pub failed_at: Option<String>,
+    /// Why it refuses, for programs.
+    pub refused: Option<Code>,
+    /// What was run.
+    pub scripts: Vec<ScriptRun>,
+    /// How long its turn took.
+    pub milliseconds: Option<u64>,
+    /// The last step that it spoke of.
+    #[serde(skip)]
+    pub furthest: Option<Step>,
+    /// What it does right now.
+    #[serde(skip)]
+    pub doing: String,
+}
+
+impl Detail {
+    /// Takes in what a report says. `None`: nothing that the machine has to know.
+    pub fn take(&mut self, report: &Report) -> Option<rollout::Answer> {
+        let during = report.step.map_or(rollout::Step::Prepare, step);
+        let is_past = report.step < self.furthest;
+        self.furthest = self.furthest.max(report.step);
+        Some(match &report.answer {
+            // Said of an order that came twice or late: it is further than that.
+            Answer::Prepared { .. } if is_past => rollout::Answer::Progress { step: self.furthest.map_or(during, step) },
+            Answer::Accepted => rollout::Answer::Accepted { step: during },
+            Answer::Progress { text } => {
+                if !text.is_empty() {
+                    self.doing = plain(text);
+                }
+                rollout::Answer::Progress { step: during }
+            }
+            Answer::Prepared { release, .. } => {
+                self.release = Some(plain(release));
+                rollout::Answer::Prepared
+            }
+            Answer::Refused { code, why } => {
+                self.refused = Some(*code);
+                rollout::Answer::Refused { why: plain(why) }
+            }
+            Answer::Live { release, commit, previous, scripts, milliseconds } => {
+                self.release = Some(plain(release));
+                self.commit = commit.as_deref().map(plain);
+                self.previous = previous.as_deref().map(plain);
+                self.scripts.clone_from(scripts);
+                self.milliseconds = Some(*milliseconds);
+                rollout::Answer::Live { summary: self.summary().unwrap_or_default() }
+            }
+            Answer::Failed { at, why, serving, scripts } => {
+                self.failed_at = Some(plain(at));
+                self.release = serving.as_deref().map(plain);
+                self.scripts.clone_from(scripts);
+                // A node that is asked again how it stands may name the question's step.
+                let during = if TURN.contains(&at.as_str()) { rollout::Step::Switch } else { during };
+                rollout::Answer::Failed { during, why: failure(at, why) }
+            }
+            Answer::RolledBack { release } => {
+                self.release = Some(plain(release));
+                rollout::Answer::RolledBack
+            }
+            Answer::RollbackFailed { why } => rollout::Answer::RollbackFailed { why: plain(why) },
+            Answer::Aborted => {
+                self.release = None;
+                rollout::Answer::Aborted
+            }
+            Answer::UnknownPlan => rollout::Answer::Refused { why: "it knows no such plan".to_owned() },
+            // The verdict was heard: it need not be said again.
+            Answer::Noted => rollout::Answer::Progress { step: during },
+            Answer::Node(_) | Answer::State { .. } | Answer::Tags { .. } => return None,
+        })
+    }
+
+    /// What went live, in words.
+    pub fn summary(&self) -> Option<String> {
+        let release = self.release.as_deref()?;
+        let before = self.previous.as_deref().map_or_else(String::new, |name| format!(", {name} before"));
+        let took = self.milliseconds.map_or_else(String::new, |time| format!(", in {}", seconds(time)));
+        Some(format!("release {release}{before}{took}"))
+    }
+
+    /// The end of what the script said that went wrong.
+    pub fn last_words(&self) -> Option<(&ScriptRun, Vec<String>)> {
+        let script = self.scripts.iter().rev().find(|script| script.exit != Some(0))?;
+        let lines: Vec<String> = script.output.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
+        let from = lines.len().saturating_sub(LINES);
+        Some((script, lines[from..].to_vec()))
+    }
+}
+
+/// A failed step and its reason, which may name it already.
+pub(super) fn failure(at: &str, why: &str) -> String {
+    let (at, why) = (plain(at), plain(why));
+    if why.starts_with(&at) { why } else { format!("{at}: {why}") }
+}
+
+/// `35 ms`, `1.2 s`.
+pub(super) fn seconds(milliseconds: u64) -> String {
+    match milliseconds {
+        ..1000 => format!("{milliseconds} ms"),
+        _ => format!("{}.{} s", milliseconds / 1000, milliseconds % 1000 / 100),
+    }
+}
+
+/// Outside words as part of a line: what would move a terminal's cursor is a space.
+pub(super) fn plain(text: &str) -> String {
+    let mut text = text.replace(char::is_control, " ");
+    crate::message::cut(&mut text, WHY_MAX);
+    text
+}
+
+/// The machine has words of its own: it knows no messages.
+pub(super) fn step(step: Step) -> rollout::Step {
+    match step {
+        Step::Prepare => rollout::Step::Prepare,
+        Step::Switch => rollout::Step::Switch,
+        Step::Abort => rollout::Step::Abort,
+        Step::Rollback => rollout::Step::Rollback,
+        Step::Verdict => rollout::Step::Verdict,
+    }
+}
+
+/// And back.
+pub(super) fn wire(step: rollout::Step) -> Step {
+    match step {
+        rollout::Step::Prepare => Step::Prepare,
+        rollout::Step::Switch => Step::Switch,
+        rollout::Step::Abort => Step::Abort,
+        rollout::Step::Rollback => Step::Rollback,
+        rollout::Step::Verdict => Step::Verdict,
+    }
+}

@@ -1,0 +1,72 @@
+//! What became of each host, by name.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use serde::Serialize;
+
+use super::said::{Detail, plain};
+use super::view::Details;
+use crate::message::deploy::Plan;
+use crate::name::NodeName;
+use crate::rollout::{Host, State};
+
+/// One host's result.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Row<'a> {
+    pub host: &'a NodeName,
+    pub state: State,
+    /// Why, or what it said of its release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'a str>,
+    #[serde(flatten)]
+    pub detail: &'a Detail,
+}
+
+const NOTHING: &Detail = &Detail {
+    release: None,
+    commit: None,
+    previous: None,
+    failed_at: None,
+    refused: None,
+    scripts: Vec::new(),
+    milliseconds: None,
+    furthest: None,
+    doing: String::new(),
+};
+
+/// All hosts, in the plan's order.
+pub(super) fn rows<'a>(hosts: &'a [Host], details: &'a Details) -> Vec<Row<'a>> {
+    let row = |host: &'a Host| {
+        let detail = details.get(host.name()).unwrap_or(NOTHING);
+        Row { host: host.name(), state: host.state(), why: host.why(), detail }
+    };
+    hosts.iter().map(row).collect()
+}
+
+/// The table, for people, on stdout. `ended`: how it ended, in words.
+pub(super) fn print(plan: &Plan, ended: &str, rows: &[Row<'_>]) -> io::Result<()> {
+    let live = rows.iter().filter(|row| row.state == State::Live).count();
+    let (name, state) = (width(rows, |row| row.host.as_str()), width(rows, |row| row.state.words()));
+    let mut text = format!("{}: {}: {live} of {} hosts live; {ended}\n", plan.site, plan.action, rows.len());
+    for row in rows {
+        let why = row.why.map(plain).unwrap_or_default();
+        let line = format!("  {:name$}  {:state$}  {why}", row.host, row.state);
+        let _ = writeln!(text, "{}", line.trim_end());
+        if let Some((script, lines)) = row.detail.last_words().filter(|_| row.state != State::Live) {
+            let exit = script
+                .exit
+                .map_or_else(|| "was killed or could not be run".to_owned(), |exit| format!("ended with {exit}"));
+            let said = if lines.is_empty() { ", and said nothing" } else { ", and said at last:" };
+            let _ = writeln!(text, "  {:name$}  {} {exit}{said}", "", plain(&script.name));
+            for line in lines {
+                let _ = writeln!(text, "  {:name$}  | {line}", "");
+            }
+        }
+    }
+    io::stdout().lock().write_all(text.as_bytes())
+}
+
+fn width<'a>(rows: &'a [Row<'_>], word: impl Fn(&'a Row<'_>) -> &'a str) -> usize {
+    rows.iter().map(|row| word(row).len()).max().unwrap_or(0)
+}
