@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::name::{Distribution, Glob, NodeName, RepoName, SiteName};
+use crate::name::{Distribution, Glob, NodeName, Principal, RepoName, SiteName};
 use crate::stomp::url::BrokerUrl;
 
 mod effective;
@@ -323,7 +323,7 @@ pub struct Config {
     pub signing: Signing,
     /// `facts-file:` YAML or JSON, names and values that `--on` can ask for.
     pub facts_file: Option<PathBuf>,
-    /// `allow:`; nobody may deploy over the bus when it is empty.
+    /// `allow:`; nobody may deploy or grant access over the bus when it is empty.
     pub allow: Vec<Allow>,
     /// `keepalive:`.
     pub keepalive: Vec<Keepalive>,
@@ -494,20 +494,38 @@ pub struct Signing {
     /// `key:` private SSH key; `None`: ssh-agent.
     pub key: Option<PathBuf>,
     /// `principal:` who signs with it; `None`: who the allowed signers file says has that key.
-    pub principal: Option<String>,
+    pub principal: Option<Principal>,
     /// `allowed-signers:` as ssh-keygen(1) has it.
     pub allowed_signers: Option<PathBuf>,
 }
 
-/// One of `allow:`: who may deploy what where.
+/// One of `allow:`: who may deploy what where, and who may grant access to what.
 #[derive(Debug, Clone)]
 pub struct Allow {
     /// `who:` principal of the allowed signers file.
-    pub who: String,
-    /// `sites:` patterns.
-    pub sites: Vec<String>,
-    /// `hosts:` patterns.
-    pub hosts: Vec<String>,
+    pub who: Principal,
+    /// `sites:` that they may deploy.
+    pub sites: Vec<Glob>,
+    /// `access:` sites that they may let people into.
+    pub access: Vec<Glob>,
+    /// `hosts:` on which this counts.
+    pub hosts: Vec<Glob>,
+}
+
+impl Allow {
+    /// May `who` deploy `site` on `host`, as far as this rule goes?
+    pub fn deploys(&self, who: &Principal, site: &SiteName, host: &NodeName) -> bool {
+        self.counts(who, host) && self.sites.iter().any(|glob| glob.matches(site.as_str()))
+    }
+
+    /// May `who` let people into `site` on `host`, as far as this rule goes?
+    pub fn grants(&self, who: &Principal, site: &SiteName, host: &NodeName) -> bool {
+        self.counts(who, host) && self.access.iter().any(|glob| glob.matches(site.as_str()))
+    }
+
+    fn counts(&self, who: &Principal, host: &NodeName) -> bool {
+        self.who == *who && self.hosts.iter().any(|glob| glob.matches(host.as_str()))
+    }
 }
 
 /// One of `keepalive:`.
@@ -535,6 +553,12 @@ pub struct Access {
     pub kind: AccessKind,
     /// `file:`, absolute.
     pub file: PathBuf,
+    /// `check:` program and arguments that say whether a new file is good; `{file}` is the new one before it counts.
+    pub check: Vec<String>,
+    /// `reload:` program and arguments that make a new file count.
+    pub reload: Vec<String>,
+    /// `accept-cleartext:` logins that nobody signed, as the old tools send them; default false.
+    pub accept_cleartext: bool,
 }
 
 /// Whose format an [`Access`] file has.

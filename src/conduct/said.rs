@@ -46,7 +46,9 @@ impl Detail {
         self.furthest = self.furthest.max(report.step);
         Some(match &report.answer {
             // Said of an order that came twice or late: it is further than that.
-            Answer::Prepared { .. } if is_past => rollout::Answer::Progress { step: self.furthest.map_or(during, step) },
+            Answer::Prepared { .. } if is_past => {
+                rollout::Answer::Progress { step: self.furthest.map_or(during, step) }
+            }
             Answer::Accepted => rollout::Answer::Accepted { step: during },
             Answer::Progress { text } => {
                 if !text.is_empty() {

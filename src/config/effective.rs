@@ -106,10 +106,10 @@ impl File<true> {
                 allowed_signers: path(signing.allowed_signers),
             },
             facts_file: path(self.facts_file.0),
-            allow: self.allow.0.unwrap_or_default().into_iter().map(allow).collect(),
+            allow: self.allow.0.unwrap_or_default().into_iter().map(allow).collect::<Result<_, _>>()?,
             keepalive: self.keepalive.0.unwrap_or_default().into_iter().map(keepalive).collect(),
             webhook: Webhook { secret: self.webhook.0.and_then(|webhook| secret(webhook.secret_file)) },
-            access: each(self.access.0, access)?,
+            access: one_file_each(each(self.access.0, access)?)?,
             packages: packages(self.packages.0.unwrap_or_default()),
             jenkins: self.jenkins.0.map(jenkins).transpose()?.unwrap_or_default(),
             files,
@@ -259,8 +259,15 @@ fn nested(paths: &[PathBuf]) -> Option<(&Path, &Path)> {
     pairs.flat_map(|(a, b)| [(a, b), (b, a)]).find(|(a, b)| a.starts_with(b)).map(|(a, b)| (a.as_path(), b.as_path()))
 }
 
-fn allow(keys: file::AllowKeys) -> Allow {
-    Allow { who: keys.who, sites: keys.sites, hosts: keys.hosts }
+fn allow(keys: file::AllowKeys) -> Result<Allow, Error> {
+    if keys.sites.is_none() && keys.access.is_none() {
+        return Err(Error(format!(
+            "allow: {} may do nothing: say sites: (which they may deploy), access: (which they may let people into), or both",
+            keys.who
+        )));
+    }
+    let (sites, access) = (keys.sites.unwrap_or_default(), keys.access.unwrap_or_default());
+    Ok(Allow { who: keys.who, sites, access, hosts: keys.hosts })
 }
 
 fn keepalive(keys: file::KeepaliveKeys) -> Keepalive {
@@ -272,10 +279,32 @@ fn keepalive(keys: file::KeepaliveKeys) -> Keepalive {
 }
 
 fn access(name: &SiteName, entry: Entry<file::AccessKeys>) -> Result<Access, Error> {
-    match (&entry.keys.r#type, &entry.keys.file) {
-        (Some(kind), Some(file)) => Ok(Access { kind: kind.0, file: file.0.clone() }),
-        _ => Err(Error(format!("{}: access {name} needs type (nginx or haproxy) and file", entry.place()))),
+    let place = entry.place();
+    let keys = entry.keys;
+    let (Some(kind), Some(file)) = (keys.r#type, keys.file) else {
+        return Err(Error(format!("{place}: access {name} needs type (nginx or haproxy) and file")));
+    };
+    Ok(Access {
+        kind: kind.0,
+        file: file.0,
+        check: command(&place, &format!("check: of access {name}"), keys.check)?,
+        reload: command(&place, &format!("reload: of access {name}"), keys.reload)?,
+        accept_cleartext: keys.accept_cleartext.unwrap_or(false),
+    })
+}
+
+/// Two that keep one file would each take the other's logins for leftovers.
+fn one_file_each(access: BTreeMap<SiteName, Access>) -> Result<BTreeMap<SiteName, Access>, Error> {
+    let mut seen: BTreeMap<&Path, &SiteName> = BTreeMap::new();
+    for (name, entry) in &access {
+        if let Some(other) = seen.insert(&entry.file, name) {
+            return Err(Error(format!(
+                "access {other} and access {name} have the same file {}: give each its own",
+                entry.file.display()
+            )));
+        }
     }
+    Ok(access)
 }
 
 fn packages(keys: file::PackagesKeys) -> Packages {

@@ -15,7 +15,7 @@ use super::word::{
 };
 use super::{Error, Secret};
 use super::{legacy, mistake};
-use crate::name::{Distribution, Glob, NodeName, RepoName, SiteName};
+use crate::name::{Distribution, Glob, NodeName, Principal, RepoName, SiteName};
 
 /// No configuration is larger; a device or a log file given by mistake is.
 const MAX_BYTES: u64 = 16 << 20;
@@ -237,11 +237,17 @@ section!(MachineKeys {
     facts: BTreeMap<String, String>,
 });
 
-section!(SigningKeys { key: Near, principal: String, allowed_signers: Near });
+section!(SigningKeys { key: Near, principal: Principal, allowed_signers: Near });
 
 section!(WebhookKeys { secret_file: Near });
 
-section!(AccessKeys { r#type: AccessWord, file: Absolute });
+section!(AccessKeys {
+    r#type: AccessWord,
+    file: Absolute,
+    check: Vec<String>,
+    reload: Vec<String>,
+    accept_cleartext: bool,
+});
 
 section!(PackagesKeys {
     repository: Absolute,
@@ -275,13 +281,14 @@ section!(ProjectKeys {
     token: Secret,
 });
 
-/// One of `allow:`. Whoever may deploy is named in full: a forgotten key must not mean "everywhere".
+/// One of `allow:`. A forgotten key must not mean "everywhere": without `sites` nothing may be deployed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct AllowKeys {
-    pub who: String,
-    pub sites: Vec<String>,
-    pub hosts: Vec<String>,
+    pub who: Principal,
+    pub sites: Option<Vec<Glob>>,
+    pub access: Option<Vec<Glob>>,
+    pub hosts: Vec<Glob>,
 }
 
 /// One of `keepalive:`.

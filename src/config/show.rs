@@ -44,9 +44,12 @@ impl Config {
                 "allowed-signers": self.signing.allowed_signers,
             })),
             "facts-file": self.facts_file,
-            "allow": self.allow.iter().map(|it| {
-                json!({ "who": it.who, "sites": it.sites, "hosts": it.hosts })
-            }).collect::<Vec<_>>(),
+            "allow": self.allow.iter().map(|it| sparse(json!({
+                "who": it.who,
+                "sites": patterns(&it.sites),
+                "access": patterns(&it.access),
+                "hosts": patterns(&it.hosts),
+            }))).collect::<Vec<_>>(),
             "keepalive": self.keepalive.iter().map(|it| sparse(json!({
                 "destination": it.destination,
                 "broker": it.broker.as_ref().map(ToString::to_string),
@@ -58,7 +61,13 @@ impl Config {
                     AccessKind::Nginx => "nginx",
                     AccessKind::Haproxy => "haproxy",
                 };
-                (name.as_str(), json!({ "type": kind, "file": it.file }))
+                (name.as_str(), sparse(json!({
+                    "type": kind,
+                    "file": it.file,
+                    "check": words(&it.check),
+                    "reload": words(&it.reload),
+                    "accept-cleartext": it.accept_cleartext.then_some(true),
+                })))
             })),
             "packages": sparse(json!({
                 "repository": self.packages.repository,

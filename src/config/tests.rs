@@ -108,6 +108,7 @@ signing:
 facts-file: facts.yaml
 allow:
   - { who: ops@example.org, sites: ['www.*'], hosts: ['web*'] }
+  - { who: desk@example.org, access: [preview], hosts: ['*'] }
 
 webhook:
   secret-file: webhook.secret
@@ -118,6 +119,12 @@ keepalive:
 
 access:
   preview: { type: nginx, file: /etc/nginx/preview.access }
+  shop:
+    type: haproxy
+    file: /etc/haproxy/shop.access
+    check: [/usr/sbin/haproxy, -c, -f, '{file}']
+    reload: [/usr/bin/systemctl, reload, haproxy]
+    accept-cleartext: true
 
 packages:
   repository: /var/www/repo
@@ -150,7 +157,21 @@ fn every_key_of_the_contract_is_understood() {
     assert_eq!((site.keep, site.grace), (7, Duration::ZERO));
     assert_eq!(config.inventory[&"web01".parse().unwrap()].facts["rack"], "12");
     assert_eq!(config.signing.key, Some(folder.join("id_ed25519")));
-    assert_eq!(config.signing.principal.as_deref(), Some("ops@example.org"));
+    let (ops, desk) = ("ops@example.org".parse().unwrap(), "desk@example.org".parse().unwrap());
+    assert_eq!(config.signing.principal.as_ref(), Some(&ops));
+    let (www, preview) = ("www.example.org".parse().unwrap(), "preview".parse().unwrap());
+    let [web, db] = ["web01", "db01"].map(|node| node.parse().unwrap());
+    let may = |rule: usize, who, site, host| {
+        (config.allow[rule].deploys(who, site, host), config.allow[rule].grants(who, site, host))
+    };
+    assert_eq!(may(0, &ops, &www, &web), (true, false));
+    assert_eq!(may(0, &ops, &www, &db), (false, false));
+    assert_eq!(may(0, &desk, &www, &web), (false, false));
+    assert_eq!(may(1, &desk, &preview, &db), (false, true));
+    assert_eq!(may(1, &desk, &www, &db), (false, false));
+    let shop = &config.access[&"shop".parse().unwrap()];
+    assert_eq!((shop.check[3].as_str(), shop.reload[1].as_str(), shop.accept_cleartext), ("{file}", "reload", true));
+    assert!(!config.access[&preview].accept_cleartext);
     assert_eq!(config.facts_file, Some(folder.join("facts.yaml")));
     assert_eq!(site.drain, ["/usr/local/bin/lb", "out"]);
     assert_eq!(config.keepalive[1].passcode, Some(SecretFile(folder.join("queue.passcode"))));
@@ -208,6 +229,17 @@ fn a_wrong_value_is_told_with_its_key_its_file_and_its_line() {
         ("topics: { commits: \"a\\nb\" }\n", "failcake.yaml:1: commits: "),
         ("broker: ''\n", "failcake.yaml:1: broker: "),
         ("allow: [ { who: ann, sites: ['*'] } ]\n", "failcake.yaml:1: the key \"hosts\" is missing"),
+        ("allow: [ { who: ann, hosts: ['*'] } ]\n", "allow: ann may do nothing: say sites: "),
+        ("allow: [ { who: 'a*', sites: ['*'], hosts: ['*'] } ]\n", "failcake.yaml:1: who: \"a*\" is no principal"),
+        ("access: { a: { type: nginx } }\n", "failcake.yaml:1: access a needs type (nginx or haproxy) and file"),
+        (
+            "access: { a: { type: nginx, file: /f, reload: [systemctl] } }\n",
+            "failcake.yaml:1: reload: of access a is no command: name a program by its absolute path",
+        ),
+        (
+            "access: { a: { type: nginx, file: /f }, b: { type: haproxy, file: /f } }\n",
+            "access a and access b have the same file /f: give each its own",
+        ),
         ("prefix: a\nprefix: b\n", "failcake.yaml:2: the key \"prefix\" stands there twice"),
         ("repos:\n  a: { path: /a }\n  a: { path: /b }\n", "failcake.yaml:3: the key \"a\" stands there twice"),
         ("prefix: a\n---\nprefix: b\n", "failcake.yaml:"),
