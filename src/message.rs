@@ -3,11 +3,13 @@
 //!
 //! Nothing here knows STOMP: an [`Event`] yields headers and a body, an [`Envelope`] reads them.
 
+pub mod access;
 pub mod build;
 pub mod deploy;
 pub mod package;
 pub mod push;
 pub mod revision;
+pub mod signed;
 pub mod summary;
 
 use std::borrow::Cow;
@@ -25,7 +27,8 @@ const HUMAN_SUBJECT: &str = "Talking to eventbot";
 
 /// The name of one event, the same however often it is delivered: receivers drop what they have seen. A UUID of
 /// version 7, so that names sort by the time they were made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct EventId(uuid::Uuid);
 
 impl EventId {
@@ -78,6 +81,8 @@ pub enum EventType {
     DeployReply,
     /// A package came into a repository: [`package::Package`].
     Package,
+    /// Somebody is let in, or no longer: [`access::Order`].
+    Access,
     /// One line for people.
     Human,
 }
@@ -92,6 +97,7 @@ impl EventType {
             EventType::DeployRequest => "deploy-request",
             EventType::DeployReply => "deploy-reply",
             EventType::Package => "package",
+            EventType::Access => "access",
             EventType::Human => "human",
         }
     }
@@ -150,7 +156,7 @@ pub enum Error {
     /// Of another failcake.
     #[error(
         "it is written in version {version}, and failcake {me} knows version {known}: update the older of the two",
-        version = .0, me = env!("CARGO_PKG_VERSION"), known = deploy::VERSION
+        version = .0, me = env!("CARGO_PKG_VERSION"), known = signed::VERSION
     )]
     Version(u32),
     /// A value that must be there is not.

@@ -147,6 +147,41 @@ text_name!(
     }
 );
 
+text_name!(
+    /// Who logs in to a site: a word that ends no field and begins no comment in any file of logins.
+    LoginName, "login name", |word| {
+        if word.len() > 64 {
+            return Err(refuse("login name", word, "it is longer than 64 bytes"));
+        }
+        check_component("login name", word, |c| matches!(c, '@' | '+'))
+    }
+);
+
+text_name!(
+    /// A hashed password, as crypt(5) writes SHA-512: `$6$rounds=1000$SALT$HASH`. A web server computes it at every
+    /// request, so the rounds are bounded; a word with none means 5000.
+    PasswordHash, "password hash", |word| {
+        let no = |rule| Err(refuse("password hash", word, rule));
+        let Some(rest) = word.strip_prefix("$6$") else { return no("it is not crypt's SHA-512 ($6$)") };
+        let rest = match rest.strip_prefix("rounds=") {
+            None => rest,
+            Some(rest) => match rest.split_once('$') {
+                Some((rounds, rest)) if !rounds.starts_with('+') && matches!(rounds.parse(), Ok(1000..=10_000_u32)) => rest,
+                _ => return no("its rounds are not from 1000 to 10000"),
+            },
+        };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '/');
+        match rest.split_once('$') {
+            Some((salt, hash))
+                if (1..=16).contains(&salt.len()) && hash.len() == 86 && (salt.to_owned() + hash).chars().all(is_plain) =>
+            {
+                Ok(())
+            }
+            _ => no("it is not a salt of up to 16 letters and a hash of 86"),
+        }
+    }
+);
+
 /// A full object id: 40 (SHA-1) or 64 (SHA-256) lower-case hexadecimal digits.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rev(String);
@@ -355,6 +390,49 @@ mod tests {
         {
             assert!(word.parse::<Principal>().is_err(), "{word:?}");
         }
+    }
+
+    #[test]
+    fn a_login_is_one_word_in_every_file_of_logins() {
+        for word in ["ann", "ann@example.org", "web.team+x_1-2", "42"] {
+            assert!(word.parse::<LoginName>().is_ok(), "{word:?}");
+        }
+        let long = "a".repeat(65);
+        for word in
+            ["", "#ann", "ann:x", "ann x", "ann\nroot", "ann\r", "ann#", "-ann", ".", "a\"b", "a\\b", "a$b", "é", &long]
+        {
+            assert!(word.parse::<LoginName>().is_err(), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_sha_512_with_bounded_rounds_and_nothing_else() {
+        let hash = "a".repeat(86);
+        for begin in ["$6$salt$", "$6$rounds=1000$0123456789abcdef$", "$6$rounds=10000$s$"] {
+            assert!(format!("{begin}{hash}").parse::<PasswordHash>().is_ok(), "{begin}");
+        }
+        for begin in [
+            "",
+            "$1$salt$",
+            "$y$j9T$salt$",
+            "$6$$",
+            "$6$rounds=999$s$",
+            "$6$rounds=10001$s$",
+            "$6$rounds=999999999$s$",
+            "$6$rounds=+1000$s$",
+            "$6$rounds=$s$",
+            "$6$0123456789abcdefg$",
+            "$6$s:t$",
+            "$6$s t$",
+            "$6$s\nt$",
+            "{PLAIN}",
+        ] {
+            assert!(format!("{begin}{hash}").parse::<PasswordHash>().is_err(), "{begin}");
+        }
+        for end in ["", "a", " ", "\n", ":"] {
+            assert!(format!("$6$salt${}{end}", &hash[..85]).parse::<PasswordHash>().is_ok() == (end == "a"), "{end:?}");
+        }
+        assert!("plain".parse::<PasswordHash>().is_err());
     }
 
     #[test]

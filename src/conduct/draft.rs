@@ -48,7 +48,7 @@ pub(super) fn sign(config: &Config, mut plan: Plan) -> Result<(Plan, Signed, Ste
     };
     let ssh_key = Key::from(signing.key.as_deref());
     let who: Principal = match &signing.principal {
-        Some(word) => word.parse().map_err(|error| usage(&format!("signing: principal: {error}")))?,
+        Some(principal) => principal.clone(),
         None => match signature::principal_of(&ssh_key, PLAN_NAMESPACE, allowed_signers, PATIENCE) {
             Err(error) if error.is_refusal() => return Err(nobodys(&ssh_key, allowed_signers, &error)),
             Err(error @ signature::Error::Several { .. }) => return Err(usage(&error.to_string())),

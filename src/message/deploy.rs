@@ -13,58 +13,21 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use answer::{Answer, Code, NodeState, Offered, Report, ScriptRun, SiteState};
 pub use plan::{Action, OnFailure, Order, Outcome, Plan, PlanId, Policy, Query, RefKind, Step, Subject, Vouch};
 
-use super::{Envelope, Error, Event, EventId, EventType, json_line};
-use crate::name::NodeName;
+pub use super::signed::{Document, Signed, VERSION};
 
-/// The version of all documents and messages here. Another one is refused politely: see [`Error::Version`].
-pub const VERSION: u32 = 1;
+use super::signed::{body, parse};
+use super::{Envelope, Error, Event, EventId, EventType};
+use crate::name::NodeName;
 
 /// A plan, an SSH signature over it, and the namespace of that signature.
 pub const PLAN_NAMESPACE: &str = "failcake-plan";
 /// The namespace of a vouch's SSH signature.
 pub const REPLY_NAMESPACE: &str = "failcake-reply";
-
-/// A document as it was signed, and the signature.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signed {
-    /// JSON text.
-    pub document: String,
-    /// An armored SSH signature (plan, vouch), or an Ed25519 signature in base64 (order, report).
-    pub signature: String,
-}
-
-/// Anything that is signed: one JSON object with the version in it.
-pub trait Document: Serialize + DeserializeOwned {
-    /// For messages: `plan`, `order`.
-    const WHAT: &'static str;
-
-    /// The text that is to be signed.
-    fn to_text(&self) -> String {
-        #[derive(Serialize)]
-        struct Versioned<'a, T> {
-            version: u32,
-            #[serde(flatten)]
-            rest: &'a T,
-        }
-        // Strings, numbers and lists: serde_json fails on maps with other keys and on failing writers.
-        serde_json::to_string(&Versioned { version: VERSION, rest: self }).unwrap_or_default()
-    }
-
-    /// Reads what [`to_text`](Self::to_text) wrote. The signature is to be checked by the caller, over the same text.
-    ///
-    /// # Errors
-    /// [`Error::Version`] of a newer failcake; [`Error::Bad`].
-    fn from_text(text: &str) -> Result<Self, Error> {
-        check_version(text)?;
-        serde_json::from_str(text).map_err(|error| Error::Bad { key: Self::WHAT, why: error.to_string() })
-    }
-}
 
 impl Document for Plan {
     const WHAT: &'static str = "plan";
@@ -77,15 +40,6 @@ impl Document for Vouch {
 }
 impl Document for Report {
     const WHAT: &'static str = "report";
-}
-
-fn check_version(text: &str) -> Result<(), Error> {
-    #[derive(Deserialize)]
-    struct Only {
-        version: u32,
-    }
-    let only: Only = serde_json::from_str(text).map_err(|_| Error::Missing("version"))?;
-    if only.version == VERSION { Ok(()) } else { Err(Error::Version(only.version)) }
 }
 
 /// A message of the requests' topic.
@@ -112,13 +66,6 @@ pub struct Reply {
     pub vouch: Option<Signed>,
     /// A [`Report`].
     pub report: Signed,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Wire<T> {
-    version: u32,
-    #[serde(flatten)]
-    rest: T,
 }
 
 impl Request {
@@ -152,17 +99,7 @@ impl Reply {
 }
 
 fn event(rest: &impl Serialize, kind: EventType, time: jiff::Timestamp, subject: &str, about: &str) -> Event {
-    let mut body = super::one_line(about).into_owned();
-    body.push('\n');
-    json_line(&mut body, &Wire { version: VERSION, rest });
-    Event::new(EventId::new(), kind, time, subject, body)
-}
-
-fn parse<T: DeserializeOwned>(envelope: &Envelope<'_>, key: &'static str) -> Result<T, Error> {
-    let text = envelope.json().ok_or(Error::Missing("JSON line"))?;
-    check_version(text)?;
-    let wire: Wire<T> = serde_json::from_str(text).map_err(|error| Error::Bad { key, why: error.to_string() })?;
-    Ok(wire.rest)
+    Event::new(EventId::new(), kind, time, subject, body(about, rest))
 }
 
 /// May a plan name so many hosts? A request with all of them must fit into one message.
