@@ -2,12 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Of a replaced file and of what else is made beside its place.
-const TEMPORARY: &str = ".tmp-";
 /// Nobody writes for so long.
 const STALE: Duration = Duration::from_secs(3600);
 
@@ -21,6 +19,9 @@ pub enum Durable {
     /// Perhaps neither, until a `syncfs`: for what is of no use before that anyway.
     Later,
 }
+
+/// What [`Draft`]s are called until they have their place: a crash leaves one, and the next run clears it.
+pub const TEMPORARY: &str = ".tmp-";
 
 /// Replaces `folder/name` as a whole. A crash leaves the old file, and a `.tmp-…` beside it that the next run clears.
 ///
@@ -39,20 +40,80 @@ pub fn replace_private(folder: &Path, name: &str, content: &[u8], durable: Durab
 }
 
 fn replace_as(mode: u32, folder: &Path, name: &str, content: &[u8], durable: Durable) -> io::Result<()> {
-    let temporary = folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(content)?;
-        if durable != Durable::Later {
-            file.sync_all()?;
+    let draft = Draft::create(folder, mode)?;
+    draft.write(content, durable != Durable::Later)?;
+    draft.put(&folder.join(name))?;
+    if durable == Durable::Now { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+/// A new file that has no place yet. Dropped before it has one, it is removed.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    file: File,
+    has_place: bool,
+}
+
+impl Draft {
+    /// A draft in `folder`, on the file system of its later place, for whom `like` lets in: with the owner, the group and
+    /// the mode of that file.
+    ///
+    /// # Errors
+    /// The disk says no; only root may give a file to another owner.
+    pub fn like(folder: &Path, like: &fs::Metadata) -> io::Result<Draft> {
+        let draft = Draft::create(folder, 0o600)?;
+        let own = draft.file.metadata()?;
+        let differs = |new: u32, old: u32| (new != old).then_some(new);
+        let (uid, gid) = (differs(like.uid(), own.uid()), differs(like.gid(), own.gid()));
+        if uid.is_some() || gid.is_some() {
+            std::os::unix::fs::fchown(&draft.file, uid, gid)?;
         }
-        fs::rename(&temporary, folder.join(name))?;
-        if durable == Durable::Now { File::open(folder)?.sync_all() } else { Ok(()) }
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+        // After the owner, whose change may take bits away.
+        draft.file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o777))?;
+        Ok(draft)
     }
-    written
+
+    /// A draft in `folder` with this mode, as far as the umask leaves it.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn create(folder: &Path, mode: u32) -> io::Result<Draft> {
+        let path = folder.join(format!("{TEMPORARY}{}", uuid::Uuid::new_v4().simple()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+        Ok(Draft { path, file, has_place: false })
+    }
+
+    /// Its content; with `durable`, on the disk.
+    ///
+    /// # Errors
+    /// The disk says no.
+    pub fn write(&self, content: &[u8], durable: bool) -> io::Result<()> {
+        (&self.file).write_all(content)?;
+        if durable { self.file.sync_all() } else { Ok(()) }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes the place of `target`, in one step.
+    ///
+    /// # Errors
+    /// The disk says no; what was there still is.
+    pub fn put(mut self, target: &Path) -> io::Result<()> {
+        fs::rename(&self.path, target)?;
+        self.has_place = true;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.has_place {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Removes from `folder` what a crash left there. Best effort: what stays is looked at again next time.
@@ -64,5 +125,50 @@ pub fn clear_leftovers(folder: &Path) {
             let path = entry.path();
             let _ = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.collect()
+    }
+
+    #[test]
+    fn a_draft_has_its_models_mode_and_is_gone_unless_it_was_put() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        fs::write(&target, "old").unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+        let like = fs::metadata(&target).unwrap();
+        let draft = Draft::like(folder.path(), &like).unwrap();
+        draft.write(b"dropped", true).unwrap();
+        drop(draft);
+        assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["file".to_owned()], b"old".to_vec()));
+        let draft = Draft::like(folder.path(), &like).unwrap();
+        draft.write(b"new", true).unwrap();
+        draft.put(&target).unwrap();
+        assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["file".to_owned()], b"new".to_vec()));
+        assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn root_gives_it_to_the_owner_of_the_old_one() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("not run: needs root to give a file away");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        fs::write(&target, "old").unwrap();
+        std::os::unix::fs::chown(&target, Some(1234), Some(4321)).unwrap();
+        let draft = Draft::like(folder.path(), &fs::metadata(&target).unwrap()).unwrap();
+        draft.write(b"new", true).unwrap();
+        draft.put(&target).unwrap();
+        let new = fs::metadata(&target).unwrap();
+        assert_eq!((new.uid(), new.gid()), (1234, 4321));
     }
 }
