@@ -61,15 +61,22 @@ impl Draft {
     /// # Errors
     /// The disk says no; only root may give a file to another owner.
     pub fn like(folder: &Path, like: &fs::Metadata) -> io::Result<Draft> {
+        Draft::owned(folder, like.mode() & 0o777, Some(like.uid()), Some(like.gid()))
+    }
+
+    /// A draft in `folder` with this mode, this owner and this group.
+    ///
+    /// # Errors
+    /// As [`like`](Self::like).
+    pub fn owned(folder: &Path, mode: u32, uid: Option<u32>, gid: Option<u32>) -> io::Result<Draft> {
         let draft = Draft::create(folder, 0o600)?;
         let own = draft.file.metadata()?;
-        let differs = |new: u32, old: u32| (new != old).then_some(new);
-        let (uid, gid) = (differs(like.uid(), own.uid()), differs(like.gid(), own.gid()));
+        let (uid, gid) = (uid.filter(|uid| *uid != own.uid()), gid.filter(|gid| *gid != own.gid()));
         if uid.is_some() || gid.is_some() {
             std::os::unix::fs::fchown(&draft.file, uid, gid)?;
         }
         // After the owner, whose change may take bits away.
-        draft.file.set_permissions(fs::Permissions::from_mode(like.mode() & 0o777))?;
+        draft.file.set_permissions(fs::Permissions::from_mode(mode))?;
         Ok(draft)
     }
 

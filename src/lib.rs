@@ -21,6 +21,7 @@
 //! | [`forge`] | what forges say in their webhooks, told apart and checked |
 //! | [`http`] | webhook deliveries, over HTTP and CGI: the only room with an async runtime |
 //! | [`message`] | events: envelope, text for people, JSON for programs |
+//! | [`access`] | temporary logins in the files that nginx and HAProxy read |
 //! | [`durable`] | a file replaced as a whole |
 //! | [`process`] | child processes with an end |
 //! | [`ask`] | one question to the nodes, and answers from whoever is there |
@@ -41,6 +42,7 @@
 
 pub mod apt;
 pub mod ask;
+pub mod access;
 pub mod broker;
 pub mod bus;
 pub mod command;
