@@ -40,9 +40,9 @@
 //! | [`conduct`] | the operator's side of a deploy on several hosts |
 //! | [`watch`] | the loop that every reacting verb shares |
 
+pub mod access;
 pub mod apt;
 pub mod ask;
-pub mod access;
 pub mod broker;
 pub mod bus;
 pub mod command;

@@ -354,6 +354,11 @@ where
         self.schedule.want(key, what, None);
     }
 
+    /// `key` is to be looked at by then, whatever the messages and the usual pace say.
+    pub fn look_by(&mut self, key: &K, at: Instant) {
+        self.schedule.look_by(key, at);
+    }
+
     /// The message asks for nothing here.
     pub fn dismiss(&mut self, message: Message) {
         if let Some(token) = message.ack {

@@ -104,6 +104,13 @@ impl<K: Ord + Clone, W: Clone, T> Schedule<K, W, T> {
         }
     }
 
+    /// The clock wants `key` looked at then, if it does not want so earlier.
+    pub fn look_by(&mut self, key: &K, at: Instant) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            entry.due = entry.due.min(at);
+        }
+    }
+
     /// The connection is gone, and the use of all tokens with it.
     pub fn forget_tokens(&mut self) {
         for entry in self.entries.values_mut() {
@@ -334,6 +341,19 @@ mod tests {
         schedule.look_at_all(now + 2 * S);
         schedule.end(&"a", true, now + 10 * S);
         assert_eq!(schedule.begin(now + 10 * S), Some(("a", 100)));
+    }
+
+    #[test]
+    fn a_look_can_be_wanted_by_a_time_and_is_then_over() {
+        let now = Instant::now();
+        let mut schedule = settled(&["a"], 1, now);
+        schedule.look_by(&"a", now + 100 * S);
+        schedule.look_by(&"a", now + 200 * S);
+        schedule.look_by(&"x", now);
+        assert_eq!(schedule.wakes(), Some(now + 100 * S));
+        assert_eq!(schedule.begin(now + 100 * S), Some(("a", 100)));
+        schedule.end(&"a", true, now + 100 * S);
+        assert!(schedule.wakes().unwrap() > now + 300 * S, "the next is by the usual pace");
     }
 
     #[test]

@@ -11,8 +11,10 @@ use crate::message::Event;
 use crate::outbox::{Heard, Outbox};
 use crate::stomp::Frame;
 
-/// Malformed messages are told at most so often, and how many there were: whoever sends them decides how many come.
+/// Messages that are of no use are told at most so often, and how many there were: whoever sends them decides how many come.
 const TELL_MALFORMED: Duration = Duration::from_secs(10);
+/// So many that were understood and refused are told in that time: each may be somebody's who waits for it.
+const TELL_REFUSED: u64 = 10;
 /// So many are kept in that time: each is a file.
 const KEEP_MALFORMED: u64 = 10;
 /// The same problem is told again after so long.
@@ -28,9 +30,9 @@ pub struct Teller {
     problems: BTreeMap<String, (String, Instant)>,
     /// Where what makes no sense is kept.
     outbox: Outbox,
-    /// Since when, and how many malformed messages came since.
+    /// Since when, and how many messages came since that are of no use.
     flood: Option<(Instant, u64)>,
-    /// Malformed messages that were not told.
+    /// Such messages that were not told.
     untold: u64,
     lost: Option<String>,
     /// How the connection is, and the last outcome.
@@ -100,25 +102,37 @@ impl Teller {
     /// A message makes no sense: told, set aside on disk, and dropped. Of a flood some are told and kept, the others
     /// counted.
     pub fn malformed(&mut self, message: &Message, why: &str, connection: &Connection) {
-        let now = Instant::now();
-        if self.flood.is_none_or(|(began, _)| now >= began + TELL_MALFORMED) {
-            self.flood = Some((now, 0));
-        }
-        let Some((_, told)) = &mut self.flood else { return };
-        *told += 1;
-        let told = *told;
+        let told = self.flood(Instant::now());
         let kept = (told <= KEEP_MALFORMED).then(|| self.outbox.set_aside(&message.frame, Heard::Malformed, why));
-        if told > 1 {
+        let kept = match kept {
+            Some(Err(error)) => format!("it could not be kept: {error}"),
+            _ => "`failcake spool list` shows it".to_owned(),
+        };
+        self.tell(told <= 1, &format!("dropped a malformed message: {why}"), &format!("; {kept}"), connection);
+    }
+
+    /// A message was understood and nothing comes of it: `what` says of whom, and why. It is not kept; of a flood some are
+    /// told, the others counted.
+    pub fn refused(&mut self, what: &str, connection: &Connection) {
+        let told = self.flood(Instant::now());
+        self.tell(told <= TELL_REFUSED, &format!("refused {what}"), "", connection);
+    }
+
+    /// The how many-th it is since the flood began.
+    fn flood(&mut self, now: Instant) -> u64 {
+        let (began, told) = self.flood.filter(|(began, _)| now < *began + TELL_MALFORMED).unwrap_or((now, 0));
+        self.flood = Some((began, told + 1));
+        told + 1
+    }
+
+    fn tell(&mut self, is_told: bool, line: &str, end: &str, connection: &Connection) {
+        if !is_told {
             self.untold += 1;
             return;
         }
         let many = if self.untold > 0 { format!(" (and {} more before)", self.untold) } else { String::new() };
         self.untold = 0;
-        let kept = match kept {
-            Some(Err(error)) => format!("it could not be kept: {error}"),
-            _ => "`failcake spool list` shows it".to_owned(),
-        };
-        self.problem(&format!("dropped a malformed message: {why}{many}; {kept}"), connection);
+        self.problem(&format!("{line}{many}{end}"), connection);
     }
 
     /// The work that a message asked for failed for good: it is told, and set aside on disk, so that it blocks nothing;
