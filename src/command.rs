@@ -56,6 +56,7 @@ verbs! {
     nodes Nodes,
     hold Hold,
     unhold Unhold,
+    access Access,
     check Check,
     spool Spool,
     config Config,

@@ -90,8 +90,8 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn write(kind: AccessKind, (user, hash, until): Line<'_>) -> String {
     match kind {
-        AccessKind::Nginx => format!("{user}:{hash}:{MARK}{until}"),
-        AccessKind::Haproxy => format!("    user {user} password {hash} # {MARK}{until}"),
+        AccessKind::Nginx => format!("{user}:{hash}:{MARK}{until:.0}"),
+        AccessKind::Haproxy => format!("    user {user} password {hash} # {MARK}{until:.0}"),
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::config::Source;
 
+mod access;
 mod bus;
 mod jenkins;
 mod packages;
@@ -17,7 +18,7 @@ mod place;
 ///
 /// Looks at the configuration, each broker (reached, logged in, which one, which protocol), the spool (writable, how
 /// many wait, how old), each repository, each site, the Jenkins controller (reached, credential taken), the package repository with its
-/// incoming folder, and the source lists of interest. Changes nothing. Exits with 1 if a line says FAIL.
+/// incoming folder, the source lists of interest, and each file of temporary logins. Changes nothing. Exits with 1 if a line says FAIL.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  failcake check\n  failcake check --round-trip --json | jq '.[] | select(.level == \"fail\")'"
@@ -108,6 +109,7 @@ fn look(source: &Source, round_trip: bool) -> Vec<Finding> {
     findings.extend(jenkins::controller(&config.jenkins));
     findings.extend(packages::repository(&config.packages));
     findings.extend(packages::interest(&config.packages));
+    findings.extend(access::all(&config));
     findings
 }
 

@@ -2,6 +2,7 @@
 
 mod across;
 mod asking;
+mod access;
 mod broker;
 mod broker_interop;
 mod check;
