@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::report::Report;
-use crate::access::{Verdict, Wish, hash_of_unknown, keep, trust};
+use crate::access::{Error, Verdict, Wish, hash_of_unknown, keep, trust};
 use crate::bus::AckToken;
 use crate::config::Config;
 use crate::message::EventId;
@@ -110,14 +110,18 @@ impl Desk {
                     }
                     next = next.into_iter().chain(kept.next_end).min();
                     is_good &= kept.trouble.is_none();
-                    tell(Told::Report(match kept.trouble {
-                        Some(trouble) => Report::problem(site.as_str(), &trouble),
-                        None => Report::Fine { about: site.to_string() },
-                    }));
+                    match kept.trouble {
+                        // Our own end is no problem of the site.
+                        Some(Error::Stopped) => {}
+                        Some(trouble) => tell(Told::Report(Report::problem(site.as_str(), &trouble))),
+                        None => tell(Told::Report(Report::Fine { about: site.to_string() })),
+                    }
                 }
                 Err(error) => {
                     is_good = false;
-                    tell(Told::Report(Report::problem(site.as_str(), &error)));
+                    if !matches!(error, Error::Stopped) {
+                        tell(Told::Report(Report::problem(site.as_str(), &error)));
+                    }
                     later.extend(pending);
                 }
             }

@@ -9,7 +9,15 @@ use crate::name::SiteName;
 
 /// Nothing where no file is configured.
 pub fn all(config: &Config) -> Vec<Finding> {
-    config.access.iter().flat_map(|(site, access)| one(config, site, access)).collect()
+    let mut findings: Vec<Finding> = config.access.iter().flat_map(|(site, access)| one(config, site, access)).collect();
+    if !config.access.is_empty() && !config.durable {
+        findings.push(Finding::warn(
+            "access",
+            "access --watch misses what is ordered while it is away, revocations too",
+            "say durable: true, or run access --drain from cron, which is durable anyhow",
+        ));
+    }
+    findings
 }
 
 fn one(config: &Config, site: &SiteName, access: &Access) -> Vec<Finding> {

@@ -1,6 +1,7 @@
 # What the daemons of 2012 do with a message, and what their emitters send. Arguments: URL, then
 #   listen COMMITS EVENTS COUNT       prints a line of JSON for each of COUNT messages, once "ready" was printed
 #   text|json TOPIC REPO OLD NEW REF  sends a push as the older or the newer emitter does
+#   access TOPIC SITE USER PASSWORD   sends a login as the old page does
 require 'json'
 require 'stomp'
 require 'timeout'
@@ -50,8 +51,17 @@ def send_push(client, form, topic, repo, old, new, ref)
     push = { 'before' => old, 'after' => new, 'ref' => ref, 'user_name' => 'Ada', 'repository' => { 'name' => repo } }
     body += "JSON: #{JSON.generate(push)}\n"
   end
+  publish(client, topic, body, "[#{repo}] #{ref} #{new}")
+end
+
+def send_login(client, topic, site, user, password)
+  body = "Site: #{site}\nUser: #{user}\nPassword: #{password}\n"
+  publish(client, topic, body, "Allow access to #{site} for #{user}")
+end
+
+def publish(client, topic, body, subject)
   known = Queue.new
-  client.publish("/topic/#{topic}", body, subject: "[#{repo}] #{ref} #{new}") { known << true }
+  client.publish("/topic/#{topic}", body, subject: subject) { known << true }
   known.pop
 end
 
@@ -61,6 +71,8 @@ Timeout.timeout(90) do
   connected = client(url)
   if verb == 'listen'
     listen(connected, words[0], words[1], words[2].to_i)
+  elsif verb == 'access'
+    send_login(connected, *words)
   else
     send_push(connected, verb, *words)
   end
