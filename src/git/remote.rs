@@ -10,6 +10,7 @@
 
 mod damage;
 mod look_up;
+mod look;
 mod refs;
 mod work_tree;
 
@@ -29,6 +30,7 @@ use super::{Call, Error, Refs, create_command, deletions, is_local, os, parse_re
 use crate::name::{RefKind, RefName, Rev};
 use crate::process::{Stop, User};
 use damage::Doubt;
+pub use look::{Looked, Problem};
 
 /// A file in clones of our own.
 const OWN: &str = "failcake.own";

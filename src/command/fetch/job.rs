@@ -8,7 +8,7 @@ use super::report::Report;
 use crate::config::{self, Mode};
 use crate::git;
 use crate::git::local::Local;
-use crate::git::remote::{Look, Repo};
+use crate::git::remote::{Look, Looked, Repo};
 use crate::name::{RefName, Rev};
 use crate::process::{Stop, User};
 use crate::publish::{self, Outcome, Publisher, Wanted};
@@ -86,6 +86,7 @@ impl Job {
         let published = if result.is_ok() { self.publish(&git, want, stop) } else { Ok(Vec::new()) };
         let report = Report { repo: self.repo.name.clone(), result, published };
         let succeeded = report.is_good();
+        note(&git, &report);
         tell(report);
         if brought && let Err(error) = git.tidy() {
             log::warn!("[{}] could not be repacked: {error}", self.repo.name);
@@ -203,5 +204,26 @@ impl Job {
                 vec![Outcome::Published { path, reference: branch, commit, previous: None }]
             }
         })
+    }
+}
+
+/// For `failcake check`. Best effort: what keeps it from being written is told by the look itself.
+fn note(git: &Repo<'_>, report: &Report) {
+    // Our own end says nothing of the repository.
+    if report.is_stopped() {
+        return;
+    }
+    let now = jiff::Timestamp::now();
+    let problems = report.problems();
+    let noted = git.note_look(|last| match problems.first() {
+        None => Looked::well(now),
+        Some(problem) => {
+            let is_mass_removal = matches!(report.result, Err(git::Error::NoBranches(_)));
+            let text = problem.strip_prefix(&format!("problem: [{}] ", report.repo)).unwrap_or(problem);
+            last.failed(now, text, is_mass_removal)
+        }
+    });
+    if let Err(error) = noted {
+        log::info!("[{}] when it was looked at can't be noted: {error}", report.repo);
     }
 }
