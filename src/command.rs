@@ -76,6 +76,7 @@ verbs! {
     propagate_version = true,
     after_help = "\
 Exit status: 0 done, or safely spooled; 1 it failed; 2 usage or configuration; 75 neither delivered nor spooled.
+The exception is check --nagios, which ends as a monitor's plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN.
 Try it: failcake demo. Is all well? failcake check."
 )]
 pub struct Cli {
@@ -106,7 +107,17 @@ impl Cli {
 
 /// Parses the command line, runs the verb, tells the error and picks the exit status.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // To a monitor a slip of the pen must not look like a machine that is down.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|word| word == "--nagios") => {
+            let text = error.to_string();
+            let line = check::report::unknown(text.lines().next().unwrap_or_default());
+            let _ = writeln!(std::io::stdout(), "{line}");
+            return check::report::Status::Unknown.into();
+        }
+        Err(error) => error.exit(),
+    };
     journal::start(cli.level());
     let source = Source { file: cli.config };
     match cli.verb.run(&source) {
@@ -134,7 +145,7 @@ fn is_closed_stdout(error: &anyhow::Error) -> bool {
     bare.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// The one table of exit statuses.
+/// The one table of exit statuses; the exception is [`check::report::Status`].
 fn exit_status(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<crate::config::Error>()) {
         USAGE

@@ -38,7 +38,7 @@ mod word;
 pub use jenkins::{Jenkins, JobName, Pattern, Project, Template, Word};
 pub use legacy::{Import, WriteError, import};
 pub use svn::{Externals, SvnRepo};
-pub use word::{nearest, parse_duration};
+pub use word::{nearest, parse_duration, parse_size};
 
 /// Which files make the configuration. Nothing is read before [`bus`](Self::bus) or [`load`](Self::load).
 #[derive(Debug, Clone)]

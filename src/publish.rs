@@ -114,6 +114,15 @@ pub struct Wanted {
     pub branch: Option<RefName>,
 }
 
+/// Directories that were not removed the last time because they were too many at once.
+///
+/// # Errors
+/// The state can't be read.
+pub fn held(repo: &Repo) -> Result<Vec<PathBuf>, Error> {
+    let place = Place::of(repo)?;
+    Ok(State::load(&place)?.held.iter().map(|dir| place.path(dir)).collect())
+}
+
 /// Everything that one publication needs.
 pub struct Publisher<'a> {
     /// The repository, with mode and target.

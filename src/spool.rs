@@ -192,6 +192,15 @@ impl Spool {
         folder::open_inner(&self.folder, name).map(|folder| Spool::of(folder, self.limits))
     }
 
+    /// The same, if it is there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn find_inner(&self, name: &str) -> Result<Option<Spool>, Error> {
+        let _rights = self.as_owner();
+        Ok(folder::find_inner(&self.folder, name)?.map(|folder| Spool::of(folder, self.limits)))
+    }
+
     /// The folders that exist and that this user may see: for root everybody's below `parent`, else the user's own.
     ///
     /// # Errors

@@ -289,7 +289,11 @@ pub fn parse_duration(word: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(total))
 }
 
-fn parse_size(word: &str) -> Result<u64, String> {
+/// A size as the configuration writes it: octets, `100MiB`, `1GiB`.
+///
+/// # Errors
+/// In words for people.
+pub fn parse_size(word: &str) -> Result<u64, String> {
     let refuse = || format!("{word:?} is no size: write octets, or a number with KiB, MiB or GiB");
     let word = word.trim();
     let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());

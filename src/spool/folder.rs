@@ -58,6 +58,16 @@ pub(super) fn open_inner(outer: &Folder, name: &str) -> Result<Folder, Error> {
     check(fd, path, outer.owner, fresh)
 }
 
+/// The same, if it is there.
+pub(super) fn find_inner(outer: &Folder, name: &str) -> Result<Option<Folder>, Error> {
+    let path = outer.path.join(name);
+    match openat(&outer.fd, name, FOLDER, Mode::empty()) {
+        Ok(fd) => check(fd, path, outer.owner, false).map(Some),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(refusal(&path, errno)),
+    }
+}
+
 /// This user's folder, if there is one already.
 pub(super) fn find_own(parent: &Path) -> Result<Option<Folder>, Error> {
     let parent = if parent.exists() { parent.to_owned() } else { fallback_parent()? };

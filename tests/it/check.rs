@@ -1,5 +1,8 @@
 //! `failcake check`, against the embedded broker and both real ones.
 
+mod monitor;
+mod topics;
+
 use super::sandbox::brokers::{self, Kind};
 use super::sandbox::{Said, Sandbox};
 
@@ -26,7 +29,10 @@ fn all_is_well_on_the_embedded_broker() {
     let text = world.failcake(["check", "--round-trip"]).run().success().stderr("").text();
     let starts: Vec<String> =
         text.lines().map(|line| line.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).collect();
-    assert_eq!(starts, ["ok config", "ok broker", "ok round", "ok spool", "ok repo", "ok site"], "{text}");
+    let expected =
+        ["config", "broker", "topic", "topic", "spool", "repo", "site", "free"].map(|word| format!("ok {word}"));
+    assert_eq!(starts, expected, "{text}");
+    assert!(text.contains("topic commits") && text.contains("topic events-fetch"), "{text}");
     assert!(text.contains("STOMP 1.2"), "{text}");
     assert!(text.contains("nothing waits"), "{text}");
 }

@@ -2,31 +2,33 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Finding;
-use crate::bus::{self, Connection, Incoming, Publisher, Target};
+use super::limits;
+use super::report::{Measure, Unit};
+use super::topics::{Uses, round_trips};
+use super::{Finding, Level};
+use crate::bus::{self, Publisher, Target};
 use crate::config::Bus;
-use crate::spool::{Limits, Spool};
+use crate::spool::{Limits, Spool, Waiting};
 use crate::stomp::url::{BrokerUrl, Host};
-use crate::stomp::{AckMode, Frame, Subscription};
 
 /// A person waits for the answer: longer than a hook's budget, shorter than patience.
 const TIME: Duration = Duration::from_secs(5);
-/// What waits longer than this is not about to be sent by itself.
-const STUCK: Duration = Duration::from_secs(300);
 
-/// Each host by itself: a failover list hides a dead one until it is needed.
-pub fn brokers(bus: &Bus, round_trip: bool) -> Vec<Finding> {
-    let tries: Vec<(&Host, Target, Result<Publisher, bus::Error>)> = bus
-        .broker
-        .hosts
-        .iter()
-        .map(|host| {
-            let url = BrokerUrl { hosts: vec![host.clone()], reconnect: bus.broker.reconnect.clone() };
-            let target = Target { url, ..Target::from(bus) };
+/// Each host by itself: a failover list hides a dead one until it is needed. `round_trip`: over which topics to send.
+pub fn brokers(bus: &Bus, round_trip: Option<Uses>) -> Vec<Finding> {
+    let hosts = bus.broker.hosts.iter().map(|host| {
+        let url = BrokerUrl { hosts: vec![host.clone()], reconnect: bus.broker.reconnect.clone() };
+        (host, Target { url, ..Target::from(bus) })
+    });
+    // All at once: a monitor does not wait for one silent host after the other.
+    let tries: Vec<(&Host, Target, Result<Publisher, bus::Error>)> = std::thread::scope(|scope| {
+        let try_it = |target: Target| {
             let publisher = Publisher::connect(&target, Instant::now() + TIME);
-            (host, target, publisher)
-        })
-        .collect();
+            (target, publisher)
+        };
+        let tries: Vec<_> = hosts.map(|(host, target)| (host, scope.spawn(move || try_it(target)))).collect();
+        tries.into_iter().filter_map(|(host, tried)| tried.join().ok().map(|(target, it)| (host, target, it))).collect()
+    });
     let any = tries.iter().any(|(_, _, publisher)| publisher.is_ok());
     let mut findings = Vec::new();
     for (host, target, publisher) in tries {
@@ -34,8 +36,8 @@ pub fn brokers(bus: &Bus, round_trip: bool) -> Vec<Finding> {
             Ok(publisher) => {
                 findings.push(reached(host, &publisher));
                 publisher.close();
-                if round_trip {
-                    findings.push(around(bus, target));
+                if let Some(uses) = &round_trip {
+                    findings.extend(round_trips(bus, &target, uses));
                 }
             }
             Err(error) => {
@@ -72,60 +74,23 @@ fn reached(host: &Host, publisher: &Publisher) -> Finding {
     Finding::ok("broker", format!("{} is {server}, STOMP {}{tls}, {login}", peer.address, peer.version))
 }
 
-/// Sends a message that nobody else listens to, and waits for it.
-fn around(bus: &Bus, target: Target) -> Finding {
-    let destination = format!("/topic/{}.check.{}", bus.topics.prefix, uuid::Uuid::new_v4());
-    let begun = Instant::now();
-    match pass(&destination, target, begun + TIME) {
-        Ok(()) => Finding::ok("round trip", format!("a message came back in {} ms", begun.elapsed().as_millis())),
-        Err(text) => Finding::fail(
-            "round trip",
-            format!("no message came back over {destination}: {text}"),
-            "let this login write to and read from topics that begin with the prefix",
-        ),
-    }
-}
-
-fn pass(destination: &str, target: Target, deadline: Instant) -> Result<(), String> {
-    let subscription =
-        Subscription { destination: destination.to_owned(), durable: None, ack: AckMode::Auto, prefetch: None };
-    let connection = Connection::open(target, vec![subscription]).map_err(|error| error.to_string())?;
-    while let Some(incoming) = connection.receive(Some(deadline.saturating_duration_since(Instant::now()))) {
-        match incoming {
-            // Only now is the subscription confirmed.
-            Incoming::Connected(_) => {
-                let mut frame = Frame::new("SEND");
-                frame.headers.push(("destination".to_owned(), destination.to_owned()));
-                frame.body = b"failcake check".to_vec();
-                connection.send(frame);
-            }
-            Incoming::Message(_) => {
-                connection.close();
-                return Ok(());
-            }
-            Incoming::Lost { cause, .. } | Incoming::GaveUp { cause } => return Err(cause),
-        }
-    }
-    Err(format!("nothing in {} s", TIME.as_secs()))
-}
-
 /// This user's spool, and for root everybody's.
-pub fn spool(bus: &Bus) -> Vec<Finding> {
+pub fn spool(bus: &Bus, oldest: &limits::Limits<Duration>) -> Vec<Finding> {
     let limits = Limits { count: bus.spool.max_count, bytes: bus.spool.max_bytes };
     let remedy = "correct that, or set spool: to a folder where every user may write";
     if let Err(error) = Spool::open(&bus.spool.parent, limits) {
         return vec![Finding::fail("spool", error.to_string(), remedy)];
     }
     match Spool::find_all(&bus.spool.parent, limits) {
-        Ok(spools) => spools.iter().map(one_spool).collect(),
+        Ok(spools) => spools.iter().map(|spool| one_spool(spool, oldest)).collect(),
         Err(error) => vec![Finding::fail("spool", error.to_string(), remedy)],
     }
 }
 
-fn one_spool(spool: &Spool) -> Finding {
+fn one_spool(spool: &Spool, oldest: &limits::Limits<Duration>) -> Finding {
     let path = spool.path().display();
-    let waiting = match spool.survey() {
-        Ok(waiting) => waiting,
+    let entries = match spool.survey() {
+        Ok(entries) => entries,
         Err(error) => return Finding::fail("spool", error.to_string(), "make it readable"),
     };
     if spool.is_own()
@@ -133,26 +98,61 @@ fn one_spool(spool: &Spool) -> Finding {
     {
         return Finding::fail("spool", format!("{path} can't be written: {error}"), "make it writable");
     }
-    if nix::sys::statvfs::statvfs(spool.path()).is_ok_and(|fs| fs.blocks_available() == 0) {
-        return Finding::fail("spool", format!("no room is left for {path}"), "make room on that file system");
+    let waiting = Tally::of(&entries);
+    let mut text = match waiting.count {
+        0 => format!("{path} is writable, nothing waits"),
+        count => format!("{path} is writable, {count} wait, the oldest for {} s", waiting.oldest.as_secs()),
+    };
+    let mut level = Level::of(waiting.oldest, oldest);
+    let mut remedies = Vec::new();
+    if level != Level::Ok {
+        remedies.push("send them with failcake spool flush, and run keepalive from cron");
     }
-    let refused = waiting.iter().filter(|entry| entry.refused.is_some()).count();
-    let count = waiting.len() - refused;
-    if refused > 0 {
-        return Finding::warn(
-            "spool",
-            format!("{path}: the broker refused {refused}, {count} more wait"),
-            "see why with failcake spool list",
-        );
+    if waiting.aside > 0 {
+        text += &format!("; {} were set aside", waiting.aside);
+        level = level.max(Level::Warn);
+        remedies.push("see why with failcake spool list");
     }
-    let oldest = waiting.iter().map(|entry| entry.since).min();
-    let age = oldest.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default();
-    if count == 0 {
-        return Finding::ok("spool", format!("{path} is writable, nothing waits"));
+    let finding = Finding::at(level, "spool", text, remedies.join("; "));
+    waiting.measures("spool", oldest).into_iter().fold(finding, Finding::with)
+}
+
+/// What a folder of waiting things holds.
+pub(super) struct Tally {
+    pub(super) count: usize,
+    pub(super) aside: usize,
+    /// Of those that wait.
+    pub(super) oldest: Duration,
+}
+
+impl Tally {
+    pub(super) fn of(entries: &[Waiting]) -> Tally {
+        let waiting = || entries.iter().filter(|entry| entry.refused.is_none());
+        let since = waiting().map(|entry| entry.since).min();
+        let oldest = since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default();
+        let count = waiting().count();
+        Tally { count, aside: entries.len() - count, oldest }
     }
-    let text = format!("{path} is writable, {count} wait, the oldest for {} s", age.as_secs());
-    if age > STUCK {
-        return Finding::warn("spool", text, "send them with failcake spool flush, and run keepalive from cron");
+
+    pub(super) fn measures(&self, of: &str, oldest: &limits::Limits<Duration>) -> [Measure; 3] {
+        let count = |name: &str, value: usize| Measure {
+            name: format!("{of}_{name}"),
+            value: value as u64,
+            unit: Unit::Count,
+            warn: None,
+            fail: None,
+            most: None,
+        };
+        [
+            count("waiting", self.count),
+            count("set_aside", self.aside),
+            Measure {
+                unit: Unit::Seconds,
+                warn: oldest.warn.map(|limit| limit.as_secs()),
+                fail: oldest.fail.map(|limit| limit.as_secs()),
+                value: self.oldest.as_secs(),
+                ..count("oldest", 0)
+            },
+        ]
     }
-    Finding::ok("spool", text)
 }

@@ -1,8 +1,41 @@
-//! The Jenkins controller: is it there, and does it take our credential?
+//! The Jenkins controller: is it there, does it take our credential, and what waits for it?
 
-use super::Finding;
-use crate::config::Jenkins;
+use std::time::Duration;
+
+use super::bus::Tally;
+use super::limits::Limits;
+use super::{Finding, Level};
+use crate::config::{Config, Jenkins};
 use crate::jenkins::Controller;
+use crate::spool::{self, Spool};
+
+/// What `jenkins-trigger` keeps, of each user; nothing where it never kept anything.
+pub fn builds(config: &Config, oldest: &Limits<Duration>) -> Vec<Finding> {
+    let place = &config.bus.spool;
+    let limits = spool::Limits { count: place.max_count, bytes: place.max_bytes };
+    let spools = Spool::find_all(&place.parent, limits).unwrap_or_default();
+    let kept = spools.iter().filter_map(|spool| spool.find_inner("jenkins").transpose());
+    kept.map(|kept| {
+        let entries = match kept.and_then(|kept| kept.survey()) {
+            Ok(entries) => entries,
+            Err(error) => return Finding::fail("jenkins builds", error.to_string(), "make it readable"),
+        };
+        let tally = Tally::of(&entries);
+        let mut level = Level::of(tally.oldest, oldest);
+        let mut text = match tally.count {
+            0 => "none waits".to_owned(),
+            count => format!("{count} wait, the oldest for {} s", tally.oldest.as_secs()),
+        };
+        if tally.aside > 0 {
+            text += &format!("; {} were set aside", tally.aside);
+            level = level.max(Level::Warn);
+        }
+        let remedy = "see why with failcake jenkins-trigger --list; --retry tries again what was set aside";
+        let finding = Finding::at(level, "jenkins builds", text, remedy);
+        tally.measures("jenkins", oldest).into_iter().fold(finding, Finding::with)
+    })
+    .collect()
+}
 
 /// Nothing where no controller is configured.
 pub fn controller(config: &Jenkins) -> Vec<Finding> {

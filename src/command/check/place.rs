@@ -4,16 +4,31 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Finding;
-use crate::config::{Repo, Site};
+use jiff::Timestamp;
+
+use super::limits::Limits;
+use super::report::{Measure, Unit};
+use super::{Finding, Level};
+use crate::config::{Mode, Repo, Site};
 use crate::deploy;
 use crate::git::local::Local;
+use crate::git::remote::{self, Looked, Problem};
 use crate::process::{self, User};
+use crate::publish;
 
 /// A person waits for the answer.
 const TIME: Duration = Duration::from_secs(10);
+const DAY: Duration = Duration::from_secs(86_400);
+/// Held directories that are told by name.
+const NAMED: usize = 5;
 
-pub fn repo(repo: &Repo) -> Vec<Finding> {
+/// When a look is overdue, where nobody says: a watcher looks each `reconcile`, and cron may come every ten minutes.
+pub fn looks(reconcile: Duration) -> Limits<Duration> {
+    let warn = (reconcile * 3).max(Duration::from_secs(900));
+    Limits { warn: Some(warn), fail: Some(DAY.max(warn)) }
+}
+
+pub fn repo(repo: &Repo, looks: &Limits<Duration>) -> Vec<Finding> {
     let about = format!("repo {}", repo.name);
     let user = match become_user(&about, repo.user.as_deref()) {
         Ok(user) => user,
@@ -24,7 +39,7 @@ pub fn repo(repo: &Repo) -> Vec<Finding> {
     if !repo.path.exists() {
         findings.push(match &repo.url {
             None => Finding::fail(about.as_str(), format!("{path} is not there"), "add url: to have it cloned"),
-            Some(_) => match writable(repo.path.parent(), user.as_ref()) {
+            Some(_) => match writable(repo.path.parent().and_then(nearest_existing), user.as_ref()) {
                 Ok(()) => Finding::warn(
                     about.as_str(),
                     format!("{path} is not there yet"),
@@ -38,7 +53,14 @@ pub fn repo(repo: &Repo) -> Vec<Finding> {
         let local = Local { path: &repo.path, user: user.as_ref(), timeout: TIME.min(repo.timeout), stop: None };
         findings.push(match local.resolve("master") {
             Ok(_) => match writable(Some(&repo.path), user.as_ref()) {
-                Ok(()) => Finding::ok(about.as_str(), format!("{path}, mode {}", repo.mode)),
+                Ok(()) => {
+                    let looked = looked(&about, repo, user.as_ref(), looks);
+                    match held(&about, repo) {
+                        // The look's problem is the same.
+                        Some(held) => Finding { measures: looked.measures, ..held },
+                        None => looked,
+                    }
+                }
                 Err(text) => Finding::fail(about.as_str(), text, "give it to the user who runs git: chown -R"),
             },
             Err(error) => Finding::fail(about.as_str(), error.to_string(), "make it a repository that git can read"),
@@ -55,6 +77,87 @@ pub fn repo(repo: &Repo) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// What became of the last looks at it.
+fn looked(about: &str, repo: &Repo, user: Option<&User>, limits: &Limits<Duration>) -> Finding {
+    let git = remote::Repo {
+        path: &repo.path,
+        url: repo.url.as_deref(),
+        user,
+        timeout: TIME.min(repo.timeout),
+        stop: None,
+        work_tree: repo.mode == Mode::InPlace,
+    };
+    let looked = match git.looked() {
+        Ok(looked) => looked,
+        Err(error) => return Finding::warn(about, error.to_string(), "run failcake check as root, or as its user"),
+    };
+    let now = Timestamp::now();
+    let place = format!("{}, mode {}", repo.path.display(), repo.mode);
+    let since = looked.good.or(looked.problem.as_ref().map(|problem| problem.since));
+    let Some(since) = since else { return Finding::ok(about, format!("{place}, never looked at by fetch")) };
+    let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let overdue = Level::of(age, limits);
+    let finding = match looked {
+        Looked { problem: Some(Problem { text, is_mass_removal: true, .. }), .. } => {
+            let remedy = "bring the branches back, or correct url:; to give them all up, remove the clone by hand";
+            Finding::fail(about, text, remedy)
+        }
+        Looked { problem: Some(Problem { text, since, last, .. }), .. } => {
+            let last = Duration::try_from(now.duration_since(last)).unwrap_or_default();
+            let began = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            let text = format!("the last look, {} ago, failed: {text} (since {})", span(last), span(began));
+            let remedy = format!("mend that, then failcake fetch {}", repo.name);
+            Finding::at(overdue.max(Level::Warn), about, text, remedy)
+        }
+        _ => {
+            let remedy = "run fetch --watch (failcake-fetch.service), or fetch from cron";
+            Finding::at(overdue, about, format!("{place}, looked at {} ago", span(age)), remedy)
+        }
+    };
+    finding.with(Measure {
+        name: "look".to_owned(),
+        value: age.as_secs(),
+        unit: Unit::Seconds,
+        warn: limits.warn.map(|limit| limit.as_secs()),
+        fail: limits.fail.map(|limit| limit.as_secs()),
+        most: None,
+    })
+}
+
+/// Directories that were not removed because they were too many at once.
+fn held(about: &str, repo: &Repo) -> Option<Finding> {
+    if !repo.mode.has_target() {
+        return None;
+    }
+    let held = match publish::held(repo) {
+        Ok(held) if held.is_empty() => return None,
+        Ok(held) => held,
+        Err(error) => return Some(Finding::warn(about, error.to_string(), "run failcake check as root, or as its user")),
+    };
+    let named: Vec<String> = held.iter().take(NAMED).map(|path| path.display().to_string()).collect();
+    let more = held.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!(" and {more} more"));
+    Some(Finding::fail(
+        about,
+        format!(
+            "a mass removal is held: the branches or tags of {} directories are gone, and none was removed: {}{}",
+            held.len(),
+            named.join(", "),
+            more.unwrap_or_default()
+        ),
+        format!("bring them back, or let them go with failcake fetch {} --allow-mass-removal", repo.name),
+    ))
+}
+
+/// About how long, for people.
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        s @ 0..120 => format!("{s} s"),
+        s @ 120..7200 => format!("{} min", s / 60),
+        s @ 7200..172_800 => format!("{} h", s / 3600),
+        s => format!("{} d", s / 86_400),
+    }
 }
 
 pub fn site(site: &Site) -> Vec<Finding> {
