@@ -12,7 +12,6 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -21,8 +20,10 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+mod stop;
 mod user;
 
+pub use stop::Stop;
 pub use user::{User, as_root};
 
 /// How long the pipes may stay open after the child's end, held by what it left behind.
@@ -93,75 +94,6 @@ pub enum Error {
         /// What went wrong.
         source: io::Error,
     },
-}
-
-/// A wish to stop that children and waits heed: set once, never unset. Clones are the same wish.
-///
-/// It is a pipe: readable for ever from the moment it is set, so any number of `poll`s can wait for it.
-#[derive(Debug, Clone)]
-pub struct Stop(Arc<(OwnedFd, OwnedFd)>);
-
-impl Stop {
-    /// A wish nobody has yet.
-    ///
-    /// # Errors
-    /// No file descriptors left.
-    pub fn new() -> io::Result<Stop> {
-        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Stop(Arc::new((read, write))))
-    }
-
-    /// A wish that TERM, INT (Ctrl-C) and HUP (the terminal is gone) express, from now to the end of this process.
-    ///
-    /// # Errors
-    /// No file descriptors left.
-    pub fn on_signals() -> io::Result<Stop> {
-        Stop::on(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
-    }
-
-    /// A wish that these signals express, from now to the end of this process.
-    ///
-    /// # Errors
-    /// No file descriptors left; a signal that can't be caught.
-    pub fn on(signals: &[libc::c_int]) -> io::Result<Stop> {
-        let stop = Stop::new()?;
-        for &signal in signals {
-            signal_hook::low_level::pipe::register(signal, stop.0.1.try_clone()?)?;
-        }
-        Ok(stop)
-    }
-
-    /// Sets it.
-    pub fn set(&self) {
-        // A full pipe (EAGAIN) says the same already.
-        let _ = nix::unistd::write(&self.0.1, b"!");
-    }
-
-    /// Is it set?
-    pub fn is_set(&self) -> bool {
-        self.wait(Duration::ZERO)
-    }
-
-    /// Waits until it is set, at most `time`; says whether it is.
-    pub fn wait(&self, time: Duration) -> bool {
-        let until = Instant::now() + time;
-        loop {
-            let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, poll_time(until)) {
-                Ok(0) if Instant::now() >= until => return false,
-                Ok(0) | Err(nix::errno::Errno::EINTR) => {}
-                Ok(_) => return true,
-                Err(_) => return false,
-            }
-        }
-    }
-}
-
-impl AsFd for Stop {
-    /// Readable once it is set; not to be read from.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.0.as_fd()
-    }
 }
 
 /// Which of a child's outputs a line came from.

@@ -9,7 +9,6 @@ mod watching;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -51,7 +50,7 @@ pub struct Args {
     /// The commit to be built, for jobs that have it as a parameter.
     #[arg(long, value_name = "ID", requires = "repo")]
     commit: Option<Rev>,
-    /// Stay, and start builds when the bus tells of a push. HUP reads `jenkins:` again.
+    /// Stay, and start builds when the bus tells of a push. HUP reads the configuration again.
     #[arg(long, conflicts_with_all = ["drain", "list", "retry"])]
     watch: bool,
     /// Take what waits on the durable subscription, start its builds, and exit.
@@ -100,7 +99,7 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     }
     let setup = Setup::new(&config, args.follow)?;
     if args.watch || args.drain {
-        return watching::run(setup, source, &config, args.drain, args.json);
+        return watching::run(setup, source, config, args.drain, args.json);
     }
     now(&args, setup, &config)
 }
@@ -138,7 +137,7 @@ fn now(args: &Args, setup: Setup, config: &Config) -> anyhow::Result<ExitCode> {
     };
     if args.follow {
         let (tell, until) = (|report: Report| teller.tell(&report, None), Until::Ended);
-        following::follow(&RwLock::new(Arc::new(setup)), &config.bus, &store, &stop, until, tell)?;
+        following::follow(&setup, &config.bus, &store, &stop, until, tell)?;
     }
     Ok(if left || teller.failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
 }

@@ -145,3 +145,16 @@ fn an_unknown_user_is_named() {
     let error = User::find(Some("no-such-user")).unwrap_err();
     assert_eq!(error.to_string(), "there is no user \"no-such-user\" on this machine");
 }
+
+#[test]
+fn a_narrower_wish_is_set_with_the_wider_one_and_by_itself() {
+    let wide = Stop::new().unwrap();
+    let (narrow, other) = (wide.narrower().unwrap(), wide.narrower().unwrap());
+    let deeper = narrow.narrower().unwrap();
+    narrow.set();
+    assert_eq!([&wide, &narrow, &other, &deeper].map(Stop::is_set), [false, true, false, true]);
+    wide.set();
+    assert_eq!([&wide, &narrow, &other, &deeper].map(Stop::is_set), [true; 4]);
+    let outcome = Run { user: None, input: None, limits: SOON, stop: Some(&other), lines: None };
+    assert!(outcome.run(sh("sleep 60")).unwrap().stopped);
+}

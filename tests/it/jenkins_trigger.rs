@@ -1,5 +1,6 @@
-//! `failcake jenkins-trigger`: the real program, the embedded broker, and a stand-in for Jenkins.
+//! `failcake jenkins-trigger`: the real program, the embedded broker and both real ones, and a stand-in for Jenkins.
 
+mod brokers;
 mod controller;
 mod following;
 mod refusals;
@@ -25,7 +26,9 @@ const COMMIT: &str = "aa79e31f0d50bd8b46a2aa6a4be38d3ee8b0c8f1";
 /// A machine beside a controller, with a broker.
 struct Machine {
     world: Sandbox,
-    broker: Embedded,
+    _embedded: Option<Embedded>,
+    broker: String,
+    commits: String,
     jenkins: Controller,
 }
 
@@ -34,7 +37,18 @@ impl Machine {
     fn new(projects: &str) -> Machine {
         let world = Sandbox::new();
         let broker = world.broker();
-        let machine = Machine { world, broker, jenkins: Controller::start() };
+        let url = broker.url.clone();
+        Machine::at(world, Some(broker), &url, COMMITS, projects)
+    }
+
+    /// At a broker that others use too, with topics of its own.
+    fn beside_others(url: &str, name: &str, projects: &str) -> Machine {
+        Machine::at(Sandbox::new(), None, url, &format!("/topic/jenkins-trigger.{name}"), projects)
+    }
+
+    fn at(world: Sandbox, embedded: Option<Embedded>, broker: &str, commits: &str, projects: &str) -> Machine {
+        let (broker, commits) = (broker.to_owned(), commits.to_owned());
+        let machine = Machine { world, _embedded: embedded, broker, commits, jenkins: Controller::start() };
         machine.world.write("token", "sesame\n");
         std::fs::create_dir(machine.world.path("spool")).unwrap();
         machine.configure("user: ann, token-file: token, ", projects);
@@ -42,10 +56,12 @@ impl Machine {
     }
 
     fn configure(&self, login: &str, projects: &str) {
-        let (broker, url) = (&self.broker.url, &self.jenkins.url);
+        let (broker, commits, url) = (&self.broker, &self.commits, &self.jenkins.url);
+        // Brokers know a durable subscriber by its node.
+        let node = if commits == COMMITS { "ci01".to_owned() } else { commits.replace("/topic/", "") };
         self.world.write(
             "failcake.yaml",
-            format!("node: ci01\nbroker: {broker}\njenkins: {{ {login}url: '{url}', projects: {{ {projects} }} }}\n"),
+            format!("node: {node}\nbroker: {broker}\ntopics: {{ commits: {commits} }}\njenkins: {{ {login}url: '{url}', projects: {{ {projects} }} }}\n"),
         );
     }
 
@@ -55,9 +71,12 @@ impl Machine {
         watcher
     }
 
-    fn publish(&self, frames: Vec<Frame>) {
+    fn publish(&self, mut frames: Vec<Frame>) {
+        for frame in &mut frames {
+            frame.headers.iter_mut().find(|(name, _)| name == "destination").unwrap().1.clone_from(&self.commits);
+        }
         let deadline = Instant::now() + PATIENCE;
-        let mut publisher = Publisher::connect(&target(&self.broker.url, None), deadline).unwrap();
+        let mut publisher = Publisher::connect(&target(&self.broker, None), deadline).unwrap();
         publisher.publish(frames, deadline).unwrap();
         publisher.close();
     }
@@ -69,7 +88,7 @@ impl Machine {
     }
 
     fn events(&self) -> Listener {
-        Listener::open(&self.broker.url, &[EVENTS])
+        Listener::open(&self.broker, &[EVENTS])
     }
 
     /// What waits, or was set aside, as `--list` says it.

@@ -4,7 +4,6 @@
 //! it again under the same name, and receivers drop what they have seen.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use super::Setup;
@@ -65,7 +64,7 @@ enum Look {
 
 /// Follows all, one request after the other.
 pub(super) fn follow(
-    setup: &RwLock<Arc<Setup>>,
+    setup: &Setup,
     bus: &Bus,
     store: &Store,
     stop: &Stop,
@@ -93,8 +92,7 @@ pub(super) fn follow(
                 return Ok(());
             }
             if due {
-                let setup = setup.read().unwrap_or_else(PoisonError::into_inner).clone();
-                Eye { setup: &setup, bus, outbox: &outbox, store }.step(name, pace, &mut tell)?;
+                Eye { setup, bus, outbox: &outbox, store }.step(name, pace, &mut tell)?;
             }
         }
         let left = store.builds()?;

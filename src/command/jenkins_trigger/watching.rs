@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::following::{Until, follow};
@@ -12,13 +12,13 @@ use super::sending::{Refusals, pass};
 use super::store::Store;
 use super::Setup;
 use crate::bus::{AckToken, Connection, Message};
-use crate::command::{FAILED, complain};
+use crate::command::FAILED;
 use crate::config::{Config, Jenkins, Source};
 use crate::message::push::Push;
 use crate::message::revision::Revision;
 use crate::message::{Envelope, EventType};
 use crate::stomp::Subscription;
-use crate::watch::{self, Pace, Schedule, Signals, Step, Watch};
+use crate::watch::{self, Ended, Pace, Schedule, Signals, Step, Watch};
 
 /// What brokers know its connection and subscription by.
 const VERB: &str = "jenkins-trigger";
@@ -36,6 +36,9 @@ enum Work {
     Follow,
 }
 
+/// Events that wait for the disk, each with what it asks for.
+type Unkept = VecDeque<(Option<AckToken>, Vec<Order>)>;
+
 /// What a piece of work tells.
 enum Told {
     Report(Box<Report>),
@@ -46,10 +49,37 @@ enum Told {
 type Loop = Watch<Work, (), Told>;
 
 /// Watches until TERM or INT, or drains.
-pub(super) fn run(setup: Setup, source: &Source, config: &Config, drain: bool, json: bool) -> anyhow::Result<ExitCode> {
+pub(super) fn run(setup: Setup, source: &Source, config: Config, drain: bool, json: bool) -> anyhow::Result<ExitCode> {
     let signals = Signals::listen(!drain)?;
-    let stop = signals.stop().clone();
-    let setup = Arc::new(RwLock::new(Arc::new(setup)));
+    let follow = setup.follow;
+    let (mut setup, mut config) = (Arc::new(setup), config);
+    let mut unkept = Unkept::new();
+    loop {
+        let mut next = None;
+        let mut reload = || {
+            let config = source.load()?;
+            next = Some((Arc::new(Setup::new(&config, follow)?), config));
+            Ok(())
+        };
+        let (ended, failed) = watch(&setup, &config, &signals, &mut unkept, drain, json, &mut reload)?;
+        match next.filter(|_| ended == Ended::Reload) {
+            Some(loaded) => (setup, config) = loaded,
+            None if drain && failed => return Ok(ExitCode::from(FAILED)),
+            None => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+/// Watches with one configuration. Says why it ended, and whether something is left to do.
+fn watch(
+    setup: &Arc<Setup>,
+    config: &Config,
+    signals: &Signals,
+    unkept: &mut Unkept,
+    drain: bool,
+    json: bool,
+    reload: &mut dyn FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<(Ended, bool)> {
     let store = Store::open(&config.bus.spool)?;
     let durable = config.durable || drain;
     let subscription = Subscription {
@@ -57,26 +87,27 @@ pub(super) fn run(setup: Setup, source: &Source, config: &Config, drain: bool, j
         ..watch::subscription(config, VERB, "commits", durable)
     };
     let pace = Pace { workers: 2, gap: GAP, reconcile: config.reconcile, splay: Duration::ZERO };
-    let keys = [Some(Work::Send), current(&setup).follow.then_some(Work::Follow)];
+    let keys = [Some(Work::Send), setup.follow.then_some(Work::Follow)];
     let schedule = Schedule::new(keys.into_iter().flatten(), pace, (), |(), ()| (), Box::new(watch::random), Instant::now());
     let connection = Connection::open(watch::target(config, VERB, durable), vec![subscription])?;
     let mut watch: Loop = Watch::new(connection, signals.clone(), schedule, drain)?;
     let mut shared = watch::Teller::new(config, "events-jenkins");
     let mut teller = Teller::new(config, json);
     let refusals = Arc::new(Mutex::new(Refusals::default()));
-    let mut unkept: VecDeque<(Option<AckToken>, Vec<Order>)> = VecDeque::new();
+    // A reload does not wait for a build's end, nor for all that is kept to be sent: the next loop goes on with both.
+    let halt = signals.stop().narrower()?;
     let mut left = false;
 
     let result = loop {
         match watch.step() {
             Err(error) => break Err(error),
-            Ok(Step::Ended(_)) => break Ok(()),
+            Ok(Step::Ended(ended)) => break Ok(ended),
             Ok(Step::Message(message)) => {
-                match wish(&message, &current(&setup).jenkins) {
+                match wish(&message, &setup.jenkins) {
                     Ok(Wish::Orders(orders)) => {
                         unkept.push_back((message.ack, orders));
                         // While Jenkins is away only the clock asks it, however many pushes come.
-                        if keep(&store, &mut unkept, &mut watch, &mut teller) && !left {
+                        if keep(&store, unkept, &mut watch, &mut teller) && !left {
                             watch.want(&Work::Send, ());
                         }
                         continue;
@@ -89,14 +120,14 @@ pub(super) fn run(setup: Setup, source: &Source, config: &Config, drain: bool, j
             }
             Ok(Step::Begin(Work::Send, ())) => {
                 // What the disk did not take may fit now.
-                keep(&store, &mut unkept, &mut watch, &mut teller);
-                let (setup, place, stop) = (current(&setup), config.bus.spool.clone(), stop.clone());
+                keep(&store, unkept, &mut watch, &mut teller);
+                let (setup, place, halt) = (setup.clone(), config.bus.spool.clone(), halt.clone());
                 let (refusals, blocked) = (refusals.clone(), !unkept.is_empty());
                 watch.work(Work::Send, move |reporter| {
                     let tell = |report| reporter.tell(Told::Report(Box::new(report)));
                     let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
                     let sent = Store::open(&place)
-                        .and_then(|store| Ok(pass(&setup, &store, &mut refusals, &stop, drain, tell)?));
+                        .and_then(|store| Ok(pass(&setup, &store, &mut refusals, &halt, drain, tell)?));
                     let left = sent.unwrap_or_else(|error| {
                         tell(Report::Problem { key: "spool".to_owned(), text: error.to_string() });
                         true
@@ -107,12 +138,12 @@ pub(super) fn run(setup: Setup, source: &Source, config: &Config, drain: bool, j
                 });
             }
             Ok(Step::Begin(Work::Follow, ())) => {
-                let (setup, bus, stop) = (setup.clone(), config.bus.clone(), stop.clone());
+                let (setup, bus, halt) = (setup.clone(), config.bus.clone(), halt.clone());
                 let until = if drain { Until::LookedAt } else { Until::Ended };
                 watch.work(Work::Follow, move |reporter| {
                     let tell = |report| reporter.tell(Told::Report(Box::new(report)));
                     let followed = Store::open(&bus.spool)
-                        .and_then(|store| Ok(follow(&setup, &bus, &store, &stop, until, tell)?));
+                        .and_then(|store| Ok(follow(&setup, &bus, &store, &halt, until, tell)?));
                     if let Err(error) = &followed {
                         tell(Report::Problem { key: "follow".to_owned(), text: error.to_string() });
                     }
@@ -121,45 +152,40 @@ pub(super) fn run(setup: Setup, source: &Source, config: &Config, drain: bool, j
             }
             Ok(Step::Report(_, Told::Report(report))) => {
                 teller.tell(&report, Some(watch.connection()));
-                if matches!(*report, Report::Started { item: Some(_), .. }) && current(&setup).follow {
+                if matches!(*report, Report::Started { item: Some(_), .. }) && setup.follow {
                     watch.want(&Work::Follow, ());
                 }
             }
             Ok(Step::Report(_, Told::Left(more))) => left = more,
             Ok(Step::Connected(peer)) => shared.connected(&peer),
             Ok(Step::Lost { cause, retry_in }) => {
-                // The broker sends again what it wants to see acknowledged.
-                unkept.retain(|(token, _)| token.is_none());
+                forget_durable(unkept);
                 shared.lost(&cause, retry_in);
             }
             Ok(Step::Reload) => {
-                let follow = current(&setup).follow;
-                match source.load().and_then(|config| Setup::new(&config, follow)) {
-                    Ok(new) => {
-                        *setup.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
-                        complain("the configuration of jenkins was read again");
-                    }
-                    Err(error) => complain(&format!("the old configuration counts on: {error}")),
+                let loaded = reload();
+                shared.reloaded(&loaded, watch.connection());
+                if loaded.is_ok() {
+                    halt.set();
                 }
-                // The next pass takes what is there; the connection stays.
-                watch.reload(false);
+                watch.reload(loaded.is_ok());
             }
         }
     };
     watch.close();
-    result?;
-    let failed = drain && (teller.failed || left || !unkept.is_empty());
-    Ok(if failed { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    forget_durable(unkept);
+    Ok((result?, teller.failed || left || !unkept.is_empty()))
 }
 
-fn current(setup: &RwLock<Arc<Setup>>) -> Arc<Setup> {
-    setup.read().unwrap_or_else(PoisonError::into_inner).clone()
+/// The broker sends again what it wants to see acknowledged.
+fn forget_durable(unkept: &mut Unkept) {
+    unkept.retain(|(token, _)| token.is_none());
 }
 
 /// Keeps what waits for the disk, and acknowledges what is kept. Says whether something new is kept.
 fn keep(
     store: &Store,
-    unkept: &mut VecDeque<(Option<AckToken>, Vec<Order>)>,
+    unkept: &mut Unkept,
     watch: &mut Loop,
     teller: &mut Teller,
 ) -> bool {

@@ -29,8 +29,7 @@ fn a_build_is_told_from_its_start_to_its_result_with_the_pushs_name() {
         ("ABORTED", FAILURE, "Aborted"),
         ("NOT_BUILT", FAILURE, "Aborted"),
     ] {
-        let (begun, ended) =
-            (Listener::open(&machine.broker.url, &[STARTED]), Listener::open(&machine.broker.url, &[topic]));
+        let (begun, ended) = (Listener::open(&machine.broker, &[STARTED]), Listener::open(&machine.broker, &[topic]));
         let mut watcher = machine.watch(&["--follow"]);
         let push = machine.push("refs/heads/master", COMMIT);
         machine.jenkins.wait_for_waiting(1);
@@ -58,7 +57,7 @@ fn a_build_is_told_from_its_start_to_its_result_with_the_pushs_name() {
 #[test]
 fn a_killed_watcher_goes_on_where_it_was() {
     let machine = machine();
-    let ended = Listener::open(&machine.broker.url, &[SUCCESS]);
+    let ended = Listener::open(&machine.broker, &[SUCCESS]);
     let mut watcher = machine.watch(&["--follow"]);
     machine.push("refs/heads/one", COMMIT);
     machine.push("refs/heads/two", COMMIT);

@@ -189,7 +189,7 @@ fn what_waits_for_jenkins_does_not_keep_the_broker_waiting() {
 }
 
 #[test]
-fn hup_reads_the_projects_again_and_a_bad_file_changes_nothing() {
+fn hup_reads_the_configuration_again_and_a_bad_file_changes_nothing() {
     let machine = Machine::new(SPOG);
     for job in ["spog-tests", "other-tests"] {
         machine.jenkins.job(job, Job::default());
@@ -197,14 +197,61 @@ fn hup_reads_the_projects_again_and_a_bad_file_changes_nothing() {
     let mut watcher = machine.watch(&[]);
     machine.configure("user: ann, token-file: token, ", "spog: { job: '' }");
     watcher.signal(Signal::SIGHUP);
-    assert!(watcher.stderr_line("the old configuration counts on").contains("failcake.yaml:3"));
+    let told = watcher.stderr_line("the new configuration is bad, the old one goes on");
+    assert!(told.contains("failcake.yaml:4"), "{told}");
     machine.push("refs/heads/one", COMMIT);
     watcher.stdout_line("triggered job spog-tests for");
     machine.configure("user: ann, token-file: token, ", "spog: { job: other-tests }");
     watcher.signal(Signal::SIGHUP);
     watcher.stderr_line("read again");
+    watcher.stderr_line("listening to");
     machine.push("refs/heads/two", COMMIT);
     watcher.stdout_line("triggered job other-tests for");
+}
+
+/// Not the projects alone: broker, topics, node and spool are the new ones too.
+#[test]
+fn hup_moves_the_watcher_to_another_broker_and_topic() {
+    let machine = Machine::new(SPOG);
+    machine.jenkins.job("spog-tests", Job::default());
+    let mut watcher = machine.watch(&[]);
+    let other = machine.world.broker();
+    let moved = Machine { broker: other.url.clone(), commits: "/topic/moved".to_owned(), ..machine };
+    moved.configure("user: ann, token-file: token, ", SPOG);
+    let text = moved.world.read("failcake.yaml").replace("node: moved", "node: ci02");
+    moved.world.write("failcake.yaml", text);
+    let events = moved.events();
+    watcher.signal(Signal::SIGHUP);
+    let address = other.url.trim_start_matches("stomp://");
+    watcher.stderr_line(&format!("listening to {address}"));
+    moved.push("refs/heads/master", COMMIT);
+    watcher.stdout_line("triggered job spog-tests for");
+    assert!(String::from_utf8(events.take(1).remove(0).body).unwrap().starts_with("ci02 triggered job"));
+}
+
+/// A build that takes all day, and a queue that is long, are no reason to go on with the old configuration.
+#[test]
+fn hup_waits_neither_for_builds_that_are_followed_nor_for_all_that_is_kept() {
+    let machine = Machine::new("spog: { job: spog-tests, parameters: { ID: '{event-id}' } }");
+    machine.jenkins.job("spog-tests", Job { parameterized: true, ..Job::default() });
+    machine.jenkins.mood(Mood::Starting);
+    let mut watcher = machine.watch(&["--follow"]);
+    // At four a second they take longer than any patience here.
+    machine.publish((0..400).map(|_| frame(&push("spog", "refs/heads/x", COMMIT), EventId::new())).collect());
+    let deadline = Instant::now() + PATIENCE;
+    while machine.listed().lines().count() < 400 {
+        assert!(Instant::now() < deadline);
+    }
+    machine.jenkins.mood(Mood::Up);
+    watcher.stdout_line("triggered");
+    machine.jenkins.leave_queue();
+    watcher.stdout_line("build 1 started");
+    watcher.signal(Signal::SIGHUP);
+    watcher.stderr_line("read again");
+    watcher.stderr_line("listening to");
+    watcher.stdout_line("triggered");
+    machine.jenkins.finish("spog-tests", 1, "SUCCESS");
+    watcher.stdout_line("build 1 success");
 }
 
 #[test]
