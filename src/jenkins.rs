@@ -32,6 +32,9 @@ use crate::config::{self, Secret};
 use answer::Answer;
 pub use job::Job;
 
+/// The folder inside a user's spool in which builds wait for Jenkins.
+pub const FOLDER: &str = "jenkins";
+
 /// One request with its answer. Jenkins may be busy, but a person may also want to stop us.
 const TIME: Duration = Duration::from_secs(30);
 /// TCP and TLS.

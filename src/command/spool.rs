@@ -2,19 +2,23 @@
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::Subcommand;
 use serde_json::json;
 
+mod listing;
+
 use super::{FAILED, USAGE, complain};
 use crate::config::{self, Source};
+use crate::jenkins;
 use crate::outbox::Outbox;
-use crate::spool::{Limits, Spool, Waiting};
+use crate::spool::{Limits, Spool};
+use listing::{list, split, survey};
 
 /// Look at, send or drop the events that wait for the broker.
 ///
-/// Every event is a file in the spool until the broker has it. Root sees every user's, others see their own.
+/// Every event is a file in the spool until the broker has it. Root sees every user's, others see their own. Builds that
+/// jenkins-trigger keeps for Jenkins are shown and can be dropped, too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -74,83 +78,20 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// Each user's folder, with that of the builds behind it.
 fn folders(bus: &config::Bus) -> anyhow::Result<Vec<Spool>> {
     let limits = Limits { count: bus.spool.max_count, bytes: bus.spool.max_bytes };
-    Ok(Spool::find_all(&bus.spool.parent, limits)?)
-}
-
-/// Destination and subject, as the outbox wrote them into the entry's line.
-fn split(about: &str) -> (&str, &str) {
-    about.split_once('\t').unwrap_or(("", about))
-}
-
-fn list(bus: &config::Bus, as_json: bool) -> anyhow::Result<ExitCode> {
-    let now = SystemTime::now();
-    let mut out = String::new();
-    let mut rows = Vec::new();
-    let mut code = ExitCode::SUCCESS;
-    for spool in folders(bus)? {
-        let entries = survey(&spool, &mut code);
-        let failure = spool.list().ok().and_then(|listing| spool.last_failure(&listing));
-        let cause = failure.as_ref().map_or("nothing was sent since", |(_, cause)| cause);
-        if as_json {
-            rows.extend(entries.iter().map(|entry| row(&spool, entry, cause, now)));
-            continue;
-        }
-        if entries.is_empty() {
-            continue;
-        }
-        out += &format!("{}\n", spool.path().display());
-        for entry in &entries {
-            let (destination, subject) = split(&entry.about);
-            let age = age(now, entry.since);
-            out += &format!("  {}  {age:>4}  {:>8}  {destination}  {subject}\n", entry.name.id, size(entry.bytes));
-            if let Some(reason) = &entry.refused {
-                out += &format!("    set aside: {reason}\n");
-            }
-        }
-        let waiting = entries.iter().filter(|entry| entry.refused.is_none()).count();
-        if waiting > 0 {
-            let when = failure.as_ref().map(|(when, _)| format!(" ({} ago)", age(now, *when))).unwrap_or_default();
-            out += &format!("  {waiting} waiting: {cause}{when}; `failcake spool flush` sends now\n");
-        }
-        if waiting < entries.len() {
-            let aside = entries.len() - waiting;
-            out += &format!("  {aside} set aside; `failcake spool flush --refused` tries again, `drop` gives up\n");
-        }
+    let mut folders = Vec::new();
+    for spool in Spool::find_all(&bus.spool.parent, limits)? {
+        // An odd folder of one user hides nobody else's.
+        let builds = spool.find_inner(jenkins::FOLDER).unwrap_or_else(|error| {
+            complain(&error.to_string());
+            None
+        });
+        folders.push(spool);
+        folders.extend(builds);
     }
-    if as_json {
-        out = format!("{}\n", serde_json::to_string_pretty(&rows)?);
-    } else if out.is_empty() {
-        out = "nothing waits\n".to_owned();
-    }
-    print(&out)?;
-    Ok(code)
-}
-
-/// One user's odd folder is told and hides nobody else's.
-fn survey(spool: &Spool, code: &mut ExitCode) -> Vec<Waiting> {
-    spool.survey().unwrap_or_else(|error| {
-        complain(&error.to_string());
-        *code = ExitCode::from(FAILED);
-        Vec::new()
-    })
-}
-
-fn row(spool: &Spool, entry: &Waiting, cause: &str, now: SystemTime) -> serde_json::Value {
-    let (destination, subject) = split(&entry.about);
-    json!({
-        "id": entry.name.id,
-        "state": if entry.refused.is_some() { "refused" } else { "waiting" },
-        "since": jiff::Timestamp::try_from(entry.since).ok().map(|since| since.to_string()),
-        "age_seconds": now.duration_since(entry.since).unwrap_or_default().as_secs(),
-        "bytes": entry.bytes,
-        "destination": destination,
-        "subject": subject,
-        "cause": entry.refused.as_deref().unwrap_or(cause),
-        "uid": spool.owner().as_raw(),
-        "file": spool.file(entry).to_string_lossy(),
-    })
+    Ok(folders)
 }
 
 fn flush(bus: &config::Bus, refused: bool, as_json: bool) -> anyhow::Result<ExitCode> {
@@ -239,22 +180,5 @@ fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
-    }
-}
-
-fn age(now: SystemTime, since: SystemTime) -> String {
-    match now.duration_since(since).unwrap_or_default().as_secs() {
-        s @ 0..60 => format!("{s}s"),
-        s @ 60..3600 => format!("{}m", s / 60),
-        s @ 3600..86_400 => format!("{}h", s / 3600),
-        s => format!("{}d", s / 86_400),
-    }
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..1_048_576 => format!("{} KiB", bytes / 1024),
-        _ => format!("{} MiB", bytes / 1_048_576),
     }
 }

@@ -6,7 +6,7 @@ use super::bus::Tally;
 use super::limits::Limits;
 use super::{Finding, Level};
 use crate::config::{Config, Jenkins};
-use crate::jenkins::Controller;
+use crate::jenkins::{Controller, FOLDER};
 use crate::spool::{self, Spool};
 
 /// What `jenkins-trigger` keeps, of each user; nothing where it never kept anything.
@@ -14,7 +14,7 @@ pub fn builds(config: &Config, oldest: &Limits<Duration>) -> Vec<Finding> {
     let place = &config.bus.spool;
     let limits = spool::Limits { count: place.max_count, bytes: place.max_bytes };
     let spools = Spool::find_all(&place.parent, limits).unwrap_or_default();
-    let kept = spools.iter().filter_map(|spool| spool.find_inner("jenkins").transpose());
+    let kept = spools.iter().filter_map(|spool| spool.find_inner(FOLDER).transpose());
     kept.map(|kept| {
         let entries = match kept.and_then(|kept| kept.survey()) {
             Ok(entries) => entries,

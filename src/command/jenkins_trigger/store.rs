@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use super::order::Order;
 use crate::config::SpoolPlace;
+use crate::jenkins::FOLDER;
 use crate::seen::Seen;
 use crate::spool::{Content, DrainLock, Error, Limits, Name, Spool, Waiting};
 
@@ -74,7 +75,7 @@ impl Store {
     pub(super) fn open(place: &SpoolPlace) -> anyhow::Result<Store> {
         let limits = Limits { count: place.max_count, bytes: place.max_bytes };
         let spool = Spool::open(&place.parent, limits)?;
-        let (orders, builds) = (spool.inner("jenkins")?, spool.inner("jenkins-builds")?);
+        let (orders, builds) = (spool.inner(FOLDER)?, spool.inner("jenkins-builds")?);
         let path = orders.path().join("started");
         let seen = Seen::open(&path, REMEMBERED).with_context(|| format!("can't open {}", path.display()))?;
         Ok(Store { orders, builds, seen })

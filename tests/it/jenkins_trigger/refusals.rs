@@ -87,10 +87,44 @@ fn what_is_refused_for_long_is_set_aside_and_blocks_nothing() {
     machine.age_orders();
     machine.world.failcake(["jenkins-trigger"]).run().code(1).stderr_has("was set aside: ");
     assert!(machine.listed().starts_with("set aside after 36"), "{}", machine.listed());
+    // Whoever looks elsewhere finds it too.
+    let listed = machine.world.failcake(["spool", "list"]).run().success().text();
+    assert!(listed.contains("  gone for [spog] refs/heads/master\n    set aside: "), "{listed}");
+    assert!(listed.contains("1 set aside; `failcake jenkins-trigger --retry` tries again"), "{listed}");
+    let row = machine.world.failcake(["spool", "list", "--json"]).run().success().json();
+    assert_eq!((&row[0]["for"], &row[0]["state"]), (&"jenkins".into(), &"refused".into()), "{row}");
+    let checked = machine.world.failcake(["check"]).run().success();
+    checked
+        .stdout_has("jenkins builds")
+        .stdout_has("none waits; 1 were set aside; see why with failcake jenkins-trigger --list");
+    machine.world.failcake(["spool", "flush", "--refused"]).run().success().stdout("0 sent\n");
     machine.world.failcake(["jenkins-trigger"]).run().success().stderr("");
     // Somebody made the job meanwhile.
     machine.jenkins.job("gone", Job::default());
     machine.world.failcake(["jenkins-trigger", "--retry"]).run().success().stdout_has("triggered job gone");
+    assert_eq!(machine.listed(), "");
+}
+
+#[test]
+fn what_is_kept_for_jenkins_is_seen_by_check_and_can_be_dropped() {
+    let machine = Machine::new(SPOG);
+    machine.jenkins.mood(Mood::Starting);
+    now(&machine, &[]).code(1);
+    let check = |oldest: &str| machine.world.failcake(["check", "--oldest", oldest]).run().code(1).text();
+    assert!(check("1ms,1h").contains("warn  jenkins builds"), "{}", check("1ms,1h"));
+    assert!(check("1ms").contains("FAIL  jenkins builds"), "{}", check("1ms"));
+    let row = machine.world.failcake(["spool", "list", "--json"]).run().success().json();
+    assert_eq!(
+        (&row[0]["state"], &row[0]["cause"]),
+        (&"waiting".into(), &"Jenkins has not taken it yet".into()),
+        "{row}"
+    );
+    machine
+        .world
+        .failcake(["spool", "drop", row[0]["id"].as_str().unwrap(), "--yes"])
+        .run()
+        .success()
+        .stdout("1 dropped\n");
     assert_eq!(machine.listed(), "");
 }
 
