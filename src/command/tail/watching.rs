@@ -175,8 +175,9 @@ fn watch(
     };
     watch.close();
     queue.forget_durable();
-    if matches!(ended, Ok(Ended::Stopped)) && !queue.events.is_empty() {
-        complain(&format!("{} events were not taken any more; --durable has the broker keep them", queue.events.len()));
+    let missed = queue.events.len() as u64 + queue.dropped;
+    if matches!(ended, Ok(Ended::Stopped)) && missed > 0 {
+        complain(&format!("{missed} events were not taken any more; --durable has the broker keep them"));
     }
     Ok((ended?, failed))
 }
