@@ -13,6 +13,7 @@ mod schedule;
 mod signals;
 pub mod supervisor;
 mod teller;
+mod turn;
 
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ pub use recent::{Recent, name_of};
 pub use schedule::{Pace, Schedule};
 pub use signals::Signals;
 pub use teller::{Teller, say};
+pub use turn::Turn;
 
 /// So many messages are taken before work, reports and the wish to stop get their turn.
 const IN_A_ROW: u32 = 256;

@@ -30,7 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("bus", &["stomp", "config"]),
     ("broker", &["stomp"]),
     ("outbox", &["spool", "bus", "config", "stomp"]),
-    ("watch", &["bus", "message", "outbox", "seen", "config", "stomp", "name", "process"]),
+    // Of the spool, its folder: there is the lock that durable subscribers of one name share.
+    ("watch", &["bus", "message", "outbox", "spool", "seen", "config", "stomp", "name", "process"]),
     ("deploy", &["release", "tree", "git", "svn", "script", "config", "name", "process"]),
     // Its own end of the bus, and the steps that it carries out: the one room that puts both together.
     (

@@ -17,7 +17,7 @@ use crate::message::{Envelope, EventType};
 use crate::name::RepoName;
 use crate::stomp::{Frame, Subscription};
 use crate::watch::{
-    Ended, Pace, Recent, Schedule, Signals, Step, Teller, Watch, random, splay, subscription, target,
+    Ended, Pace, Recent, Schedule, Signals, Step, Teller, Turn, Watch, random, splay, subscription, target,
 };
 
 /// Of one repository: however many events come, the git server is asked once in this time.
@@ -57,6 +57,7 @@ fn watch(
     mut reload: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let durable = config.durable || drain;
+    let Some(_turn) = Turn::take(config, "fetch", durable, drain, signals) else { return Ok(Ended::Stopped) };
     let ears = Ears::new(jobs, config, durable);
     let pace = Pace { workers: WORKERS, gap: GAP, reconcile: config.reconcile, splay: splay(jobs.len(), drain) };
     let keys: Vec<RepoName> = jobs.keys().cloned().collect();

@@ -18,7 +18,7 @@ use crate::message::push::Push;
 use crate::message::revision::Revision;
 use crate::message::{Envelope, EventType};
 use crate::stomp::Subscription;
-use crate::watch::{self, Ended, Pace, Schedule, Signals, Step, Watch};
+use crate::watch::{self, Ended, Pace, Schedule, Signals, Step, Turn, Watch};
 
 /// What brokers know its connection and subscription by.
 const VERB: &str = "jenkins-trigger";
@@ -82,6 +82,7 @@ fn watch(
 ) -> anyhow::Result<(Ended, bool)> {
     let store = Store::open(&config.bus.spool)?;
     let durable = config.durable || drain;
+    let Some(_turn) = Turn::take(config, VERB, durable, drain, signals) else { return Ok((Ended::Stopped, false)) };
     let subscription = Subscription {
         prefetch: durable.then_some(PREFETCH),
         ..watch::subscription(config, VERB, "commits", durable)

@@ -185,3 +185,39 @@ fn an_idle_watcher_sleeps() {
     let count = switches() - before;
     assert!(count <= 10, "{count} wake-ups in 4 s");
 }
+
+#[test]
+fn a_second_drain_leaves_the_work_to_the_first_and_a_watcher_waits_for_it() {
+    let (machine, broker) = (Machine::new(), Broker::start());
+    machine.configure(&(broker.configuration() + "durable: true\nreconcile: 1h\n"), &machine.spog());
+    assert_eq!(machine.fetch(&["--drain"]).status, Some(0));
+    let usual = machine.read("bin/git");
+    // Its fetch waits for us.
+    let slow =
+        "case \"$*\" in *' fetch '*) touch \"$HOME/here\"; while [ ! -e \"$HOME/go\" ]; do sleep 0.05; done;; esac";
+    machine.script("bin/git", &format!("echo \"$*\" >>\"$CALLS\"\n{slow}\nPATH=${{PATH#*:}}\nexec git \"$@\""));
+    let commit = machine.push("second");
+    broker.tell("spog", &commit);
+    let mut first = Running(machine.command_fetch(&["--drain"]).stdout(Stdio::null()).spawn().unwrap());
+    wait_for("fetch", String::new, || machine.path("here").exists());
+    let second = machine.fetch(&["--drain"]);
+    let said = format!("fetch of process {} takes what the bus has kept; this one leaves it to that", first.0.id());
+    assert!(second.status == Some(0) && second.out.is_empty() && second.err.contains(&said), "{second:?}");
+    let mut watcher = machine.watch(&[]);
+    machine.says("takes what the bus has kept; this one waits for its end");
+    let calls = machine.calls("fetch");
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!((machine.calls("fetch"), machine.cloned() == commit), (calls, false), "{}", machine.read("log"));
+    machine.script("bin/git", &usual[usual.find('\n').unwrap() + 1..]);
+    machine.write("go", "");
+    assert_eq!((first.ends(), machine.cloned()), (Some(0), commit.clone()));
+    machine.says("listening to");
+    // And what the watcher hears while it has its turn.
+    let third = machine.push("third");
+    broker.tell("spog", &third);
+    machine.says(&format!("fetched change: [spog] refs/heads/master {third}"));
+    assert!(machine.fetch(&["--drain"]).err.contains("this one leaves it to that"));
+    watcher.signal(Signal::SIGKILL);
+    watcher.ends();
+    assert_eq!(machine.fetch(&["--drain"]).status, Some(0));
+}
