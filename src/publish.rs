@@ -99,6 +99,14 @@ pub enum Outcome {
     },
     /// It was left as it was, or something after its publication failed.
     Problem(String),
+    /// It was left as it was, because of a clone (as the configuration calls it) that has not all that is needed. When it has
+    /// been brought up to date it is worth to publish again.
+    Lacking {
+        /// Which.
+        clone: String,
+        /// For people.
+        why: String,
+    },
     /// Directories whose branch or tag is gone were left as they are, because they are so many.
     Held(String),
 }

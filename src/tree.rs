@@ -27,6 +27,9 @@ pub enum Error {
     Index(PathBuf),
     #[error("{0}")]
     Incomplete(String),
+    /// The clone that the configuration calls so has not all that is needed.
+    #[error("{why}")]
+    Lacking { clone: String, why: String },
 }
 
 /// What is in a tree, as its index has it.

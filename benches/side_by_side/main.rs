@@ -4,6 +4,7 @@
 
 mod deploy;
 mod fleet;
+mod fetch;
 mod hook;
 mod measure;
 mod place;
@@ -23,6 +24,10 @@ fn main() {
     }
     if wanted("watch") {
         watch::run(&place);
+    }
+    // Before what deletes many files: ext4 is slow to make new ones for some minutes after that.
+    if wanted("fetch") {
+        fetch::run(&place);
     }
     if wanted("deploy") {
         deploy::run(&place);

@@ -102,15 +102,16 @@ pub fn run(place: &Place) {
 }
 
 /// What the kernel counted for a process.
-struct Counters {
-    switches: u64,
-    cpu_ms: f64,
-    rss_mb: f64,
+pub struct Counters {
+    pub switches: u64,
+    pub cpu_ms: f64,
+    pub rss_mb: f64,
+    pub peak_mb: f64,
 }
 
 impl Counters {
     /// All threads together.
-    fn of(child: &Child) -> Counters {
+    pub fn of(child: &Child) -> Counters {
         let folder = PathBuf::from(format!("/proc/{}", child.id()));
         let field = |file: &Path, key: &str| -> u64 {
             let text = fs::read_to_string(file).expect("the process lives");
@@ -128,6 +129,7 @@ impl Counters {
             switches,
             cpu_ms: ticks as f64 * 1000.0 / per_second,
             rss_mb: field(&folder.join("status"), "VmRSS") as f64 / 1024.0,
+            peak_mb: field(&folder.join("status"), "VmHWM") as f64 / 1024.0,
         }
     }
 }
@@ -171,7 +173,7 @@ fn counting_git(place: &Place) -> CountingGit {
     counted
 }
 
-fn publisher(broker: &Broker) -> Publisher {
+pub fn publisher(broker: &Broker) -> Publisher {
     let target = Target {
         url: broker.url.parse().expect("our own URL"),
         tls: Tls { ca_file: None, verify: true },
@@ -184,7 +186,7 @@ fn publisher(broker: &Broker) -> Publisher {
 }
 
 /// A push event as the hook writes it, small.
-fn event(repo: &str, old: &str, new: &str, number: usize) -> Frame {
+pub fn event(repo: &str, old: &str, new: &str, number: usize) -> Frame {
     let body = format!(
         "repo: {repo}\noldrev: {old}\nnewrev: {new}\nrefname: refs/heads/master\n\ncommit {new}\n    a change\n\nJSON: {{\"repository\":{{\"name\":\"{repo}\"}},\"before\":\"{old}\",\"after\":\"{new}\",\"ref\":\"refs/heads/master\"}}\n"
     );
@@ -198,20 +200,20 @@ fn event(repo: &str, old: &str, new: &str, number: usize) -> Frame {
     Frame::send("/topic/failcake.git.commits", headers, body.into_bytes())
 }
 
-fn commit(place: &Place, work: &Path, origin: &Path, what: &str) -> String {
+pub fn commit(place: &Place, work: &Path, origin: &Path, what: &str) -> String {
     fs::write(work.join("page.txt"), what).expect("a file");
     place.git(work, &["commit", "--quiet", "--all", "--message", what]);
     place.git(work, &["push", "--quiet", text(origin), "HEAD:refs/heads/master"]);
     place.git(work, &["rev-parse", "HEAD"])
 }
 
-fn has(place: &Place, clone: &Path, commit: &str) -> bool {
+pub fn has(place: &Place, clone: &Path, commit: &str) -> bool {
     let mut command = place.command("git");
     command.arg("--git-dir").arg(clone).args(["rev-parse", "refs/heads/master"]).stdout(Stdio::piped());
     command.output().is_ok_and(|output| String::from_utf8_lossy(&output.stdout).trim() == commit)
 }
 
-fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+pub fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
     while !there() {
         assert!(Instant::now() < end, "{what} did not come");
@@ -219,6 +221,6 @@ fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
     }
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().expect("a scratch folder in UTF-8")
 }

@@ -31,9 +31,22 @@ pub(super) struct Written {
     files: u64,
 }
 
+/// Why there is none.
+pub(super) struct Refused {
+    pub(super) why: String,
+    /// The clone that has not all that is needed.
+    pub(super) lacking: Option<String>,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Refused {
+        Refused { why, lacking: None }
+    }
+}
+
 impl Stage<'_> {
     /// Writes it, from the one that was replaced the last time if that is given.
-    pub(super) fn write(&self, spare: Option<Retired>) -> Result<Written, String> {
+    pub(super) fn write(&self, spare: Option<Retired>) -> Result<Written, Refused> {
         let commit = self.commit()?;
         let written = self.write_files(spare, &commit).and_then(|listing| {
             let part = self.place.index(&format!("{}.part", self.id));
@@ -42,12 +55,16 @@ impl Stage<'_> {
         });
         match written {
             Ok((files, _)) => Ok(Written { commit, files }),
-            Err(error) => Err(self.give_up(error.to_string())),
+            Err(error) => {
+                let why = self.give_up(error.to_string());
+                let lacking = if let tree::Error::Lacking { clone, .. } = error { Some(clone) } else { None };
+                Err(Refused { why, lacking })
+            }
         }
     }
 
     /// Lets `exec: before` look at it. What comes of it is ready to take its place.
-    pub(super) fn check(&self, written: Written, previous: Option<Rev>) -> Result<Published, String> {
+    pub(super) fn check(&self, written: Written, previous: Option<Rev>) -> Result<Published, Refused> {
         let Written { commit, files } = written;
         let (target, folder) = (self.place.path(&self.wish.dir), self.folder());
         let reference = self.wish.reference.to_string_lossy().into_owned();

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::choose::Wish;
 use super::exec::Scene;
 use super::place::{Place, Standing};
-use super::stage::Stage;
+use super::stage::{Refused, Stage};
 use super::state::{Published, Retired, State};
 use super::{Error, Outcome, Publisher, at};
 use crate::name::RefName;
@@ -91,9 +91,13 @@ impl Run<'_> {
             let previous = self.state.published.get(&wish.dir).filter(|_| standing == Standing::Ours);
             match written.and_then(|tree| stage.check(tree, previous.map(|it| it.commit.clone()))) {
                 Ok(new) => drop(self.state.under_way.insert(wish.dir.clone(), new)),
-                Err(why) => {
+                Err(Refused { why, lacking }) => {
                     let path = self.place.path(&wish.dir);
-                    self.problem(format!("{} was not published to {}: {why}", wish.reference, path.display()));
+                    let why = format!("{} was not published to {}: {why}", wish.reference, path.display());
+                    self.outcomes.push(match lacking {
+                        Some(clone) => Outcome::Lacking { clone, why },
+                        None => Outcome::Problem(why),
+                    });
                 }
             }
         }

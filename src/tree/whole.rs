@@ -28,7 +28,7 @@ pub struct Source<'a> {
 /// A crash leaves a part of it, as with [`super::write`].
 ///
 /// # Errors
-/// A submodule that none of `clones` has, or LFS files that git here can't check out; the message says what to do.
+/// A submodule that none of `clones` has ([`Error::Lacking`] names the one that should), or LFS files that git here can't check out; the message says what to do.
 pub fn complete(
     source: &Source<'_>,
     clones: &[Source<'_>],
@@ -73,7 +73,8 @@ fn add(
         let inside = folder.join(path);
         let listing = fill(&sub.clone, commit, &inside, index).map_err(|error| {
             let remedy = format!("`failcake fetch {}` gets what is new", sub.name);
-            Error::Incomplete(format!("submodule {name} at {commit}: {error} ({remedy})"))
+            let why = format!("submodule {name} at {commit}: {error} ({remedy})");
+            Error::Lacking { clone: sub.name.to_owned(), why }
         })?;
         let (more_files, more_bytes) = add(sub, clones, commit, &inside, index, &listing, depth + 1)?;
         files += more_files;

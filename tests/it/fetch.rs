@@ -4,8 +4,10 @@
 mod brokers;
 mod contested;
 mod gated;
+mod limits;
 mod once;
 mod ops;
+mod parts;
 mod publishing;
 mod repair;
 mod watching;

@@ -78,12 +78,12 @@ impl Job {
     }
 
     /// Brings it up to date, publishes, tells, then repacks when that is due. Says whether it succeeded.
-    pub(super) fn work(&self, want: &Want, stop: &Stop, tell: impl FnOnce(Report)) -> bool {
+    pub(super) fn work(&self, want: &Want, stop: &Stop, tell: impl Fn(Report)) -> bool {
         let _hand = self.shared.hands.take();
         let git = self.git(stop);
         let result = git.update(want.look);
         let brought = result.as_ref().is_ok_and(|updated| !updated.changes.is_empty());
-        let published = if result.is_ok() { self.publish(&git, want, stop) } else { Ok(Vec::new()) };
+        let published = if result.is_ok() { self.publish(&git, want, stop, &tell) } else { Ok(Vec::new()) };
         let report = Report { repo: self.repo.name.clone(), result, published };
         let succeeded = report.is_good();
         note(&git, &report);
@@ -106,7 +106,13 @@ impl Job {
     }
 
     /// Makes the directories what the clone says.
-    fn publish(&self, git: &Repo<'_>, want: &Want, stop: &Stop) -> Result<Vec<Outcome>, Error> {
+    fn publish(
+        &self,
+        git: &Repo<'_>,
+        want: &Want,
+        stop: &Stop,
+        tell: &impl Fn(Report),
+    ) -> Result<Vec<Outcome>, Error> {
         if self.repo.mode == Mode::Fetch {
             return Ok(Vec::new());
         }
@@ -116,11 +122,49 @@ impl Job {
         }
         let outcomes = match self.repo.mode {
             Mode::InPlace => self.check_out(git, branch)?,
-            _ => self.publisher(stop, &self.clones(stop)).publish(|| self.wanted(git, branch))?,
+            _ => self.publish_whole(git, &branch, stop, tell)?,
         };
         // Whoever makes a branch of that name again has to pass anew. Directories that are held come back with their branches.
         if self.waits_for_tests() && !outcomes.iter().any(|outcome| matches!(outcome, Outcome::Held(_))) {
             git.forget_passed()?;
+        }
+        Ok(outcomes)
+    }
+
+    /// Publishes; once more when a submodule's clone lacked something and has been brought up to date: whoever pushes both
+    /// pushes the submodule a moment before.
+    fn publish_whole(
+        &self,
+        git: &Repo<'_>,
+        branch: &Option<RefName>,
+        stop: &Stop,
+        tell: &impl Fn(Report),
+    ) -> Result<Vec<Outcome>, Error> {
+        let clones = self.clones(stop);
+        let publisher = self.publisher(stop, &clones);
+        let publish = || publisher.publish(|| self.wanted(git, branch.clone()));
+        let mut outcomes = publish()?;
+        let lacking = |outcome: &Outcome| match outcome {
+            Outcome::Lacking { clone, .. } => Some(clone.clone()),
+            _ => None,
+        };
+        let lacking: BTreeSet<String> = outcomes.iter().filter_map(lacking).collect();
+        let mut brought = false;
+        for name in &lacking {
+            let Some(repo) = self.shared.repos.values().find(|repo| repo.name.as_str() == name) else { continue };
+            let Ok(other) = Job::new(repo, self.shared.clone()) else { continue };
+            // What goes wrong there is told by its own look.
+            let Ok(updated) = other.git(stop).update(Look::Quick) else { continue };
+            brought = true;
+            if updated.cloned || !updated.changes.is_empty() {
+                tell(Report { repo: repo.name.clone(), result: Ok(updated), published: Ok(Vec::new()) });
+            }
+        }
+        if brought {
+            outcomes.retain(|outcome| {
+                matches!(outcome, Outcome::Published { .. } | Outcome::Removed { .. } | Outcome::Adopted { .. })
+            });
+            outcomes.extend(publish()?);
         }
         Ok(outcomes)
     }

@@ -38,7 +38,7 @@ impl Report {
             (_, Err(error)) => vec![tell(error)],
             (_, Ok(outcomes)) => {
                 let problem = |outcome: &Outcome| match outcome {
-                    Outcome::Problem(why) | Outcome::Held(why) => Some(tell(why)),
+                    Outcome::Problem(why) | Outcome::Held(why) | Outcome::Lacking { why, .. } => Some(tell(why)),
                     _ => None,
                 };
                 outcomes.iter().filter_map(problem).collect()
@@ -57,7 +57,7 @@ impl Report {
             Outcome::Adopted { path, kept } => {
                 Some(format!("moved aside: [{repo}] {} to {}", path.display(), kept.display()))
             }
-            Outcome::Problem(_) | Outcome::Held(_) => None,
+            Outcome::Problem(_) | Outcome::Held(_) | Outcome::Lacking { .. } => None,
         };
         let mut lines: Vec<String> = self.published.iter().flatten().filter_map(line).collect();
         if let Some(more @ 1..) = lines.len().checked_sub(LINES_MAX) {
@@ -129,7 +129,7 @@ impl Report {
             }),
             Outcome::Removed { path, reference } => serde_json::json!({ "removed": path, "ref": reference }),
             Outcome::Adopted { path, kept } => serde_json::json!({ "adopted": path, "kept": kept }),
-            Outcome::Problem(why) => serde_json::json!({ "problem": why }),
+            Outcome::Problem(why) | Outcome::Lacking { why, .. } => serde_json::json!({ "problem": why }),
             Outcome::Held(why) => serde_json::json!({ "problem": why, "held": true }),
         };
         match &self.published {
