@@ -1,7 +1,7 @@
 # make            the binary: target/release/failcake
 # make demo       a push becomes a deployed release, here and now
 # make test       all tests, against real ActiveMQ and RabbitMQ
-# make sweep     a deploy killed, or refused by the disk, at every system call that touches it
+# make sweep     a deploy or a publication killed, or refused by the disk, at every system call that touches it
 # make bench      side by side with what people would pick instead; ONLY=hook for one group
 # make lint       format, clippy, licences
 # make generated  man/ and completions/ from the command line's definition
@@ -32,7 +32,7 @@ test:
 
 sweep:
 	@tests/prepare test
-	$(CARGO) test --locked --test it deploy::sweep -- --include-ignored --nocapture --test-threads=1
+	$(CARGO) test --locked --test it sweep:: -- --include-ignored --nocapture --test-threads=1
 
 bench:
 	@tests/prepare bench

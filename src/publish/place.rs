@@ -1,5 +1,6 @@
 //! Where published directories stand, and what may be done there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -221,14 +222,13 @@ impl Place {
         }
     }
 
-    /// Deletes trees that no state speaks of: a killed run's, after their grace, since one may have been replaced by it.
-    pub(super) fn clear_unknown(&self, known: &[&str], grace: Duration) -> Result<(), Error> {
+    /// Deletes trees and indexes that no state speaks of: a killed run's, after their grace, since one may have been replaced by it.
+    pub(super) fn clear_unknown(&self, known: &BTreeSet<String>, grace: Duration) -> Result<(), Error> {
         let trees = self.trees();
         for entry in fs::read_dir(&trees).map_err(at("list", &trees))? {
             let entry = entry.map_err(at("list", &trees))?;
             let name = entry.file_name();
-            let id = Path::new(&name).file_stem().unwrap_or(&name);
-            if known.iter().any(|known| *known == id) {
+            if name.to_str().is_some_and(|name| known.contains(name)) {
                 continue;
             }
             let Ok(meta) = entry.metadata() else { continue };

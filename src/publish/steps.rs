@@ -1,5 +1,6 @@
 //! The steps of one publication, in their order.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::time::Duration;
@@ -32,8 +33,10 @@ pub(super) fn repair(place: &Place, state: &mut State, grace: Duration) -> Resul
             exchanged(place, state, dir, new);
         }
     }
-    let replaced = state.retired.iter().map(|it| it.tree.as_str());
-    let known: Vec<&str> = state.published.values().map(|it| it.tree.as_str()).chain(replaced).collect();
+    let retired = state.retired.iter().map(|it| it.tree.clone());
+    // A published tree is not among ours: what has its name here was replaced by it, and could not be renamed.
+    let indexed = state.published.values().map(|it| it.tree.clone()).chain(retired.clone());
+    let known: BTreeSet<String> = indexed.map(|tree| format!("{tree}.index")).chain(retired).collect();
     // First what frees some space: a killed run may have filled the disk.
     place.clear_temporary();
     place.clear_unknown(&known, grace)?;

@@ -10,6 +10,7 @@ mod ops;
 mod parts;
 mod publishing;
 mod repair;
+mod sweep;
 mod watching;
 
 use std::fs;
