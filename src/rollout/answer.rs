@@ -202,7 +202,8 @@ impl Rollout {
         host.turned = true;
         host.turn = None;
         // What was wrong with it is worth more than what it said of its release.
-        let why = host.why.take().filter(|_| host.state.is_failure());
+        let was_wrong = host.state.is_failure() || host.state == State::RollingBack;
+        let why = host.why.take().filter(|_| was_wrong);
         self.set_state(at, State::RolledBack, why);
         self.ask_nothing(at);
     }

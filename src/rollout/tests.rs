@@ -2,8 +2,11 @@
 
 mod faults;
 mod flow;
+mod late;
 mod network;
 mod node;
+mod policy;
+mod resume;
 mod watcher;
 
 use std::time::{Duration, Instant};
@@ -30,6 +33,10 @@ fn seconds(count: u64) -> Duration {
 
 fn live() -> Answer {
     Answer::Live { summary: String::new() }
+}
+
+fn at(step: Step) -> Answer {
+    Answer::Progress { step }
 }
 
 fn failed(during: Step) -> Answer {
@@ -77,6 +84,39 @@ impl Stage {
         }
         self.now = end;
         orders
+    }
+
+    /// As far as the canary's turn.
+    fn prepared(hosts: usize, policy: Policy) -> Stage {
+        let mut stage = Stage::new(hosts, policy);
+        stage.orders();
+        stage.all_say(1..=hosts, &Answer::Prepared);
+        stage
+    }
+
+    /// The orders and the moments of them, in seconds from now, until `time` has passed.
+    fn timeline(&mut self, time: Duration) -> Vec<String> {
+        let (begun, end) = (self.now, self.now + time);
+        let mut lines = Vec::new();
+        loop {
+            let at = (self.now - begun).as_secs_f64();
+            lines.extend(self.orders().into_iter().map(|order| format!("{at} {order}")));
+            match self.rollout.poll_timeout().filter(|at| *at <= end) {
+                Some(at) => self.now = self.now.max(at),
+                None => break,
+            }
+            self.rollout.handle_timeout(self.now);
+        }
+        self.now = end;
+        lines
+    }
+
+    fn events(&mut self) -> Vec<Event> {
+        std::iter::from_fn(|| self.rollout.poll_event()).collect()
+    }
+
+    fn states(&self) -> Vec<State> {
+        self.rollout.hosts().iter().map(Host::state).collect()
     }
 
     fn state(&self, number: usize) -> State {
