@@ -9,12 +9,19 @@ mod hook;
 mod measure;
 mod place;
 mod push;
+mod rollout;
 mod watch;
 mod webhook;
 
 fn main() {
     let only: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wanted = |name: &str| only.is_empty() || only.iter().any(|word| word == name);
+    if wanted("rollout") {
+        rollout::run();
+    }
+    if only.iter().all(|word| word == "rollout") && !only.is_empty() {
+        return;
+    }
     let place = place::Place::new();
     if wanted("hook") {
         hook::run(&place);

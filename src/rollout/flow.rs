@@ -182,11 +182,7 @@ impl Rollout {
         }
         self.batch += 1;
         left -= hosts.len();
-        let mut of = self.batch;
-        while left > 0 {
-            of += 1;
-            left = left.saturating_sub(self.policy.batches.size(of, all));
-        }
+        let of = self.batch + self.policy.batches.after(self.batch, left, all);
         let names = hosts.iter().map(|&at| self.hosts[at].name.clone()).collect();
         self.events.push_back(Event::Batch { number: self.batch, of, hosts: names });
         for at in hosts {

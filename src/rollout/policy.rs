@@ -143,6 +143,16 @@ impl Batches {
             Size::Percent(share) => hosts.saturating_mul(share).div_ceil(100).max(1),
         }
     }
+
+    /// How many batches `left` hosts still need after batch `number`, of a rollout to `hosts` hosts in all.
+    pub(super) fn after(&self, mut number: usize, mut left: usize, hosts: usize) -> usize {
+        let before = number;
+        while left > 0 && number < self.0.len() {
+            number += 1;
+            left = left.saturating_sub(self.size(number, hosts));
+        }
+        number - before + left.div_ceil(self.size(number + 1, hosts))
+    }
 }
 
 impl Default for Batches {

@@ -93,10 +93,16 @@ fn states_and_verdicts_are_written_in_plain_words() {
 
 proptest! {
     #[test]
-    fn batches_are_read_as_they_are_written(text in "[0-9%, ]{0,12}|\\PC{0,12}", number in 0..20usize, hosts in 1..100_000usize) {
+    fn batches_are_read_as_they_are_written(text in "([0-9]{1,2}%?,){0,3}[0-9]{1,2}%?|[0-9%, ]{0,12}|\\PC{0,12}", number in 0..20usize, hosts in 1..100_000usize) {
         if let Ok(batches) = text.parse::<Batches>() {
             prop_assert_eq!(&batches.to_string().parse::<Batches>().unwrap(), &batches);
             prop_assert!(batches.size(number, hosts) >= 1);
+            let (mut left, mut count) = (hosts.min(500), 0);
+            while left > 0 {
+                count += 1;
+                left = left.saturating_sub(batches.size(number + count, hosts));
+            }
+            prop_assert_eq!(batches.after(number, hosts.min(500), hosts), count);
         }
     }
 }
