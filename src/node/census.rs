@@ -15,11 +15,30 @@ const TAGS_MAX: usize = 500;
 /// Sites in one answer.
 const SITES_MAX: usize = 400;
 
+/// Octets of an answer, as JSON inside of JSON: it has to fit into one message.
+const OCTETS_MAX: usize = 150 * 1024;
+
 /// The plans that have a site.
 pub(super) type Holders = BTreeMap<SiteName, PlanId>;
 
 /// The answer to everything but [`Subject::Plan`]. Looks at disks, and asks git for tags: off the loop.
 pub(super) fn answer(subject: &Subject, setup: &Setup, holders: &Holders) -> Answer {
+    let mut answer = look_up(subject, setup, holders);
+    // Names may be long.
+    while serde_json::to_string(&answer).map_or(0, |text| text.len()) > OCTETS_MAX {
+        match &mut answer {
+            Answer::Node(NodeState { sites, .. }) | Answer::State { sites } => sites.truncate(sites.len() / 2),
+            Answer::Tags { tags, problem } => {
+                tags.truncate(tags.len() / 2);
+                *problem = Some(format!("only the newest {} tags", tags.len()));
+            }
+            _ => break,
+        }
+    }
+    answer
+}
+
+fn look_up(subject: &Subject, setup: &Setup, holders: &Holders) -> Answer {
     let config = &setup.config;
     match subject {
         Subject::Nodes => Answer::Node(NodeState {

@@ -16,6 +16,9 @@ const BEAT: Duration = Duration::from_secs(8);
 /// Lines of progress that are passed on, in the long run and at once.
 const LINES: (u32, u32) = (5, 30);
 
+/// Octets of such a line.
+const LINE_MAX: usize = 500;
+
 /// One step of one plan.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -47,8 +50,9 @@ impl Job {
         Ok(Job { plan, site, step, canary, killed, stop, running: false, said: now, lines, left_out: 0 })
     }
 
-    /// A line of progress, if it may be passed on.
-    pub(super) fn pass(&mut self, text: String, now: Instant) -> Option<String> {
+    /// A line of progress, if it may be passed on: as much of it as fits on a screen.
+    pub(super) fn pass(&mut self, mut text: String, now: Instant) -> Option<String> {
+        text.truncate(text.floor_char_boundary(LINE_MAX.min(text.len())));
         if !self.lines.take(now) {
             self.left_out += 1;
             return None;

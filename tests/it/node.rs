@@ -1,6 +1,11 @@
 //! `failcake deploy --watch`: what a host does when plans come over the bus, looked at on its disk as well as in its answers.
 
+mod brokers;
+mod killed;
 pub mod operator;
+mod queries;
+mod refusals;
+mod turn;
 
 use failcake::message::deploy::{Answer, Step, Subject};
 

@@ -84,7 +84,6 @@ impl Desk {
         if self.repo_of(plan).is_none() {
             return refuse(Code::NotPossible, format!("the repository of {} is not configured here", plan.site));
         }
-        rules::in_order(step, known)?;
         if let Some(holder) = self.plans.holder(&plan.site, time).filter(|holder| holder.plan.id != plan.id) {
             return Err(rules::busy(&plan.site, holder));
         }
@@ -92,7 +91,7 @@ impl Desk {
             Some(job) => {
                 refuse(Code::Busy, format!("{} of plan {} is still under way on {}", job.step, job.plan, plan.site))
             }
-            None => Ok(()),
+            None => rules::in_order(step, known),
         }
     }
 
@@ -130,12 +129,13 @@ impl Desk {
             self.tell(&plan, step, &answer, connection);
             return Ok(());
         }
+        let job = Job::new(id, known.plan.site.clone(), (step, order.canary), false, now);
+        let job = job.map_err(|error| Refusal { code: Code::NotPossible, why: error.to_string() })?;
         if self.plans.get(id).is_none() {
             // It is known from here on, so that whatever comes next finds it.
             self.plans.begin(known.clone(), step, order.canary, None, time).map_err(|error| not_possible(&error))?;
         }
-        let job = Job::new(id, known.plan.site.clone(), (step, order.canary), false, now);
-        self.jobs.add(job.map_err(|error| Refusal { code: Code::NotPossible, why: error.to_string() })?);
+        self.jobs.add(job);
         self.reply(id, Some(step), Answer::Accepted, &format!("accepted {step} of {}", about(&known.plan)), connection);
         Ok(())
     }

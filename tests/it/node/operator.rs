@@ -119,6 +119,48 @@ impl World {
     }
 }
 
+/// Where all fetches wait until it is opened: an ssh that does nothing before.
+pub struct Gate {
+    folder: PathBuf,
+}
+
+impl Gate {
+    pub fn is_reached(&self) -> bool {
+        self.folder.join("reached").exists()
+    }
+
+    pub fn open(&self) {
+        std::fs::write(self.folder.join("open"), "").unwrap();
+    }
+
+    fn ssh(&self) -> PathBuf {
+        self.folder.join("ssh")
+    }
+}
+
+impl World {
+    /// Makes hosts fetch through a gate, with [`Host::watch_through`].
+    pub fn block_fetches(&self) -> Gate {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = self.sandbox.path("gate");
+        let at = folder.display();
+        let program = "#!/bin/sh\ntouch AT/reached\nwhile test ! -e AT/open; do sleep 0.05; done\nshift $(($# - 1))\nexec sh -c \"$1\"\n";
+        let ssh = self.sandbox.write("gate/ssh", program.replace("AT", &at.to_string()));
+        std::fs::set_permissions(ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Gate { folder }
+    }
+}
+
+/// Waits until it is so.
+#[track_caller]
+pub fn wait_for(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to that");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A machine that is to be deployed to.
 pub struct Host<'a> {
     pub world: &'a World,
@@ -137,6 +179,18 @@ impl Host<'_> {
     pub fn watch(&self) -> Running {
         std::fs::create_dir_all(self.path("spool")).unwrap();
         let mut node = self.failcake(&["deploy", "--watch"]).start();
+        node.stderr_line("listening to");
+        node
+    }
+
+    /// The same, with a clone that is fetched through the gate.
+    pub fn watch_through(&self, gate: &Gate) -> Running {
+        let config = self.world.sandbox.read(format!("{}/failcake.yaml", self.node));
+        let url = format!("url: {}", self.world.sandbox.path("spog.git").display());
+        let through = url.replace("url: ", "url: host:");
+        self.world.sandbox.write(&format!("{}/failcake.yaml", self.node), config.replace(&url, &through));
+        std::fs::create_dir_all(self.path("spool")).unwrap();
+        let mut node = self.failcake(&["deploy", "--watch"]).env("GIT_SSH", gate.ssh()).start();
         node.stderr_line("listening to");
         node
     }
@@ -334,6 +388,12 @@ impl<'a> Operator<'a> {
         assert!(vouch.issued <= report.time && report.time <= vouch.not_after);
         verify_step(&vouch.key, reply.report.document.as_bytes(), &reply.report.signature).unwrap();
         (report, true)
+    }
+
+    /// After a time without the broker.
+    pub fn wait_until_connected(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while !matches!(self.connection.receive(Some(deadline - Instant::now())), Some(Incoming::Connected(_))) {}
     }
 
     /// Asks, and waits for the answer of that node.
