@@ -13,6 +13,7 @@ mod bus;
 mod jenkins;
 mod packages;
 mod limits;
+mod node;
 mod place;
 pub(crate) mod report;
 mod room;
@@ -26,8 +27,8 @@ use report::Measure;
 /// Looks at the configuration, each broker (reached, logged in, which one, which protocol), the spool (writable, how
 /// many wait, how old), each repository (readable, when it was looked at last, whether a mass removal is held), each site, free
 /// space, the Jenkins controller (reached, credential taken) with the builds that wait for it, the package repository with its
-/// incoming folder, the source lists of interest, and each file of temporary logins. Changes nothing. Exits with 1 if a line
-/// says FAIL.
+/// incoming folder, the source lists of interest, each file of temporary logins, and what deploys over the bus need: who is
+/// trusted and allowed, whether the key signs, the facts. Changes nothing. Exits with 1 if a line says FAIL.
 ///
 /// Limits are WARN,FAIL; either may be off, and one word is both.
 #[derive(Debug, clap::Args)]
@@ -169,6 +170,7 @@ fn look_at_all(config: &Config, args: &Args) -> Vec<Finding> {
     findings.extend(config.repos.values().flat_map(|repo| place::repo(repo, &looks)));
     findings.extend(config.sites.values().flat_map(place::site));
     findings.extend(room::free(config, args.free.unwrap_or(limits::ROOM)));
+    findings.extend(node::node(&config));
     findings.extend(jenkins::controller(&config.jenkins));
     findings.extend(packages::repository(&config.packages));
     findings.extend(packages::interest(&config.packages));

@@ -141,7 +141,7 @@ impl Desk {
                 self.begin_jobs(watch);
             }
             self.beat(watch.connection(), now);
-            if self.next.is_some() && self.jobs.is_empty() && self.answering == 0 && !self.checking {
+            if self.next.is_some() && self.is_idle() {
                 watch.reload(true);
             }
             match watch.step_until(self.alarm(now))? {
@@ -175,6 +175,10 @@ impl Desk {
                 Some(watch::Step::Begin(..)) => {}
             }
         }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.jobs.is_empty() && self.answering == 0 && self.queries.is_empty() && self.unchecked.is_empty()
     }
 
     fn alarm(&mut self, now: Instant) -> Option<Instant> {

@@ -20,7 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, Durable};
-use crate::message::deploy::{Answer, Document as _, Plan, PlanId, Signed, Step};
+use crate::message::deploy::{Answer, Code, Document as _, Plan, PlanId, Signed, Step};
 use crate::name::SiteName;
 use crate::spool::{self, Limits, Spool};
 
@@ -144,6 +144,10 @@ impl Plans {
     /// Another node has it; the disk says no.
     pub(super) fn open(parent: &Path, limits: Limits, now: Timestamp) -> Result<(Plans, Vec<String>), Error> {
         let folder = Spool::open(parent, limits)?.inner("plans")?.path().to_owned();
+        // A folder that was just made could be lost with its first plans.
+        for above in folder.ancestors().skip(1).take(2) {
+            let _ = File::open(above).and_then(|above| above.sync_all());
+        }
         let lock_path = folder.join("lock");
         let at = |what: &'static str, path: &Path| {
             let path = path.to_owned();
@@ -230,7 +234,7 @@ impl Plans {
     /// Writes down that a step begins, durably. With `answer` it ends at once.
     ///
     /// # Errors
-    /// The disk says no: then it must not begin.
+    /// The disk says no: then it must not begin, now or later. As long as this node runs it remembers that.
     pub(super) fn begin(
         &mut self,
         mut known: Known,
@@ -240,9 +244,12 @@ impl Plans {
         now: Timestamp,
     ) -> Result<(), Error> {
         known.kept.steps.push(Taken { step, canary, begun: now, answer });
-        self.write(&known)?;
+        let written = self.write(&known);
+        if let (Err(error), Some(taken)) = (&written, known.kept.steps.last_mut()) {
+            taken.answer = Some(Answer::Refused { code: Code::NotPossible, why: error.to_string() });
+        }
         self.keep(known, now);
-        Ok(())
+        written
     }
 
     /// Writes down what came of a step, durably. When the disk says no it is remembered all the same, until this node
@@ -266,7 +273,8 @@ impl Plans {
 
     fn keep(&mut self, known: Known, now: Timestamp) {
         let id = known.plan.id;
-        if known.has_site(now) {
+        // What is not on the disk is to be found here, for as long as nothing else needs the room.
+        if known.has_site(now) || !self.path(id).exists() {
             self.past.remove(&id);
             self.live.insert(id, known);
         } else {

@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::plans::{Known, later};
 use crate::config::Allow;
-use crate::message::deploy::{Action, Code, Order, Plan, Step};
+use crate::message::deploy::{Action, Answer, Code, Order, Plan, Step};
 use crate::name::{Glob, NodeName, Principal, SiteName};
 use crate::release::ReleaseName;
 
@@ -104,8 +104,10 @@ pub(super) fn in_order(step: Step, known: Option<&Known>) -> Result<(), Refusal>
             Some(_) if known.is_some_and(|known| known.prepared().is_some()) => Ok(()),
             Some(_) => no("it could not be prepared"),
         },
-        Step::Abort if taken(Step::Switch).is_some() => no("its turn has begun"),
-        Step::Abort => Ok(()),
+        Step::Abort => match taken(Step::Switch).map(|taken| &taken.answer) {
+            None | Some(Some(Answer::Refused { .. })) => Ok(()),
+            Some(_) => no("its turn has begun"),
+        },
         Step::Rollback => match taken(Step::Switch) {
             None => no("it had no turn to go back from"),
             Some(taken) if taken.answer.is_none() => no("its turn is still under way"),

@@ -221,25 +221,4 @@ mod tests {
         assert!(scripts[1].output.ends_with("line 9998\nline 9999\n") && scripts[1].output.len() > 4000);
         assert!(scripts[2].output.starts_with('é'));
     }
-
-    #[test]
-    fn what_undrain_says_counts_and_hides_nothing() {
-        let scripts = |name: &str| {
-            let mut scripts = Scripts::default();
-            scripts.end(name, None);
-            scripts
-        };
-        let live = Answer::Live {
-            release: "1".to_owned(),
-            commit: None,
-            previous: None,
-            scripts: Vec::new(),
-            milliseconds: 0,
-        };
-        let Answer::Live { scripts, milliseconds, .. } = scripts("undrain").add_to(live, Duration::from_millis(7))
-        else {
-            panic!()
-        };
-        assert_eq!((scripts.len(), milliseconds), (1, 7));
-    }
 }

@@ -158,3 +158,68 @@ fn messages_reach_those_who_listen() {
     assert_eq!(listener.take(1)[0].body, b"hello");
     assert!(listener.within(std::time::Duration::from_millis(50)).is_empty(), "it came twice");
 }
+
+#[test]
+fn what_deploys_over_the_bus_need_is_looked_at() {
+    let world = Sandbox::new();
+    let broker = world.broker();
+    world.repository("spog");
+    let at = |name: &str| world.path(name).display().to_string();
+    let (node, other) = (at("node.key"), at("other.key"));
+    for key in [&node, &other] {
+        world.program("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", key]).run().success();
+    }
+    let line = |who: &str, key: &str| format!("{who} {}", world.read(format!("{key}.pub")));
+    world.write("signers", line("ann", "other.key") + &line("web01", "node.key"));
+    world.write("facts.yaml", "dc: lon\n");
+    let base = format!(
+        "broker: {}\nnode: web01\nrepos:\n  spog: {{ path: '{}' }}\nsites:\n  www: {{ repo: spog, path: '{}' }}\n",
+        broker.url,
+        at("spog.git"),
+        at("www")
+    );
+    let look = |more: &str, code: i32| {
+        world.write("failcake.yaml", format!("{base}{more}\n"));
+        let found = world.failcake(["check", "--json"]).run().code(code).json();
+        let wanted = ["signing", "allow", "facts"];
+        let all: Vec<(String, String)> = found
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|finding| wanted.contains(&finding["about"].as_str().unwrap()))
+            .map(|finding| {
+                (finding["level"].as_str().unwrap().to_owned(), finding["text"].as_str().unwrap().replace("[SANDBOX]/", ""))
+            })
+            .collect();
+        all
+    };
+    let all = |rows: &[(&str, &str)]| -> Vec<(String, String)> {
+        rows.iter().map(|(level, text)| ((*level).to_owned(), (*text).to_owned())).collect()
+    };
+    assert_eq!(look("", 0), []);
+    let allow = "allow: [ { who: ann, sites: ['www.*'], hosts: ['web*', db1] } ]";
+    assert_eq!(
+        look(allow, 1),
+        all(&[
+            ("fail", "allow: has entries, and no plan's signature can be checked"),
+            ("ok", "ann may deploy www.* on web*, db1")
+        ])
+    );
+    assert_eq!(
+        look("signing: { allowed-signers: signers }", 0),
+        all(&[("ok", "signers has 2 signers"), ("warn", "nobody may deploy here over the bus")])
+    );
+    let good =
+        look(&format!("signing: {{ key: node.key, allowed-signers: signers }}\n{allow}\nfacts-file: facts.yaml"), 0);
+    assert_eq!(good.iter().map(|(level, _)| level.as_str()).collect::<Vec<_>>(), ["ok"; 4], "{good:?}");
+    assert!(good[2].1.starts_with("node.key signs as web01 (SHA256:") && good[3].1 == "facts.yaml has 1", "{good:?}");
+
+    let bad = look(&format!("signing: {{ key: other.key, allowed-signers: signers }}\n{allow}"), 0);
+    assert!(bad[2].0 == "warn" && bad[2].1.contains("no operator believes it"), "{bad:?}");
+    let bad = look(&format!("signing: {{ key: facts.yaml, allowed-signers: nowhere }}\n{allow}"), 1);
+    assert!(bad[0].1.contains("can't read nowhere") && bad[2].1.contains("can't sign with"), "{bad:?}");
+    world.write("facts.yaml", "dc: [\n");
+    assert_eq!(look("facts-file: facts.yaml", 1)[0].0, "fail");
+    let bad = look("signing: { allowed-signers: signers }\nallow: [ { who: ann, sites: [''], hosts: ['*'] } ]", 1);
+    assert!(bad[1].1.contains("is no pattern"), "{bad:?}");
+}

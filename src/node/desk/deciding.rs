@@ -114,9 +114,13 @@ impl Desk {
         let preparing = self.jobs.find(id, Step::Prepare);
         let ends = matches!(step, Step::Abort | Step::Verdict);
         let stands_ready = known.prepared().is_some_and(|release| !release.is_empty())
-            && known.taken(Step::Switch).is_none()
             && matches!(known.plan.action, Action::Deploy { .. })
-            && is_here;
+            && is_here
+            && match known.taken(Step::Switch) {
+                None => true,
+                // A turn that ended early may have left it.
+                Some(taken) => !matches!(taken.answer, None | Some(Answer::Live { .. })),
+            };
         if let Some(job) = preparing.filter(|_| ends) {
             job.stop.set();
         } else if ends && !stands_ready {

@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::operator::{Host, Operator, World, refused, wait_for};
-use crate::sandbox::Running;
+use crate::sandbox::{FAILCAKE, Running};
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -309,4 +309,43 @@ fn a_record_that_cannot_be_read_is_never_done_again() {
         assert_eq!(code, Code::NotPossible, "{why}");
     }
     assert_eq!(scene.host.serves().unwrap(), "v1");
+}
+
+#[test]
+fn what_cannot_be_written_down_is_not_begun() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not run: needs root to mount a small disk");
+        return;
+    }
+    let world = World::new();
+    let v1 = world.release("v1", &[]);
+    let host = world.host("web01", "", "");
+    let spool = host.path("spool");
+    std::fs::create_dir_all(&spool).unwrap();
+    let run = format!("mount -t tmpfs -o size=200k tmpfs {} && exec {FAILCAKE} deploy --watch", spool.display());
+    let words = ["-m", "sh", "-c", &run];
+    let call = world.sandbox.program("unshare", words);
+    let mut node = call.env("FAILCAKE_CONFIG", host.path("failcake.yaml")).env("FAILCAKE_SPOOL", &spool).start();
+    node.stderr_line("listening to");
+    // Its own view of the disk.
+    let fill = std::path::PathBuf::from(format!("/proc/{}/root{}/fill", node.id(), spool.display()));
+    let full = || drop(std::fs::write(&fill, vec![0; 400 * 1024]));
+    let ann = world.operator();
+    let plan = ann.plan("v1", &v1, &["web01"]);
+    assert!(matches!(ann.run(&plan, Step::Prepare), Answer::Prepared { .. }));
+    full();
+    let (code, why) = refused(ann.run(&plan, Step::Switch));
+    assert_eq!(code, Code::NotPossible, "{why}");
+    assert!(why.contains("No space left"), "{why}");
+    let other = ann.plan("v1", &v1, &["web01"]);
+    assert!(matches!(ann.run(&other, Step::Prepare), Answer::Refused { .. }));
+    std::fs::remove_file(&fill).unwrap();
+    for (plan, step) in [(&plan, Step::Switch), (&other, Step::Prepare)] {
+        assert!(matches!(ann.run(plan, step), Answer::Refused { .. }), "not when there is room again either");
+    }
+    assert_eq!(host.serves(), None);
+    assert_eq!(ann.run(&plan, Step::Abort), Answer::Aborted);
+    let next = ann.plan("v1", &v1, &["web01"]);
+    ann.run(&next, Step::Prepare);
+    assert!(matches!(ann.run(&next, Step::Switch), Answer::Live { .. }));
 }

@@ -1,0 +1,91 @@
+//! Deploys over the bus: who is trusted, who is allowed, and what this machine signs with.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::Finding;
+use crate::config::{Allow, Config};
+use crate::message::deploy::REPLY_NAMESPACE;
+use crate::name::Glob;
+use crate::signature::{self, Key};
+
+/// A person waits for the answer.
+const TIME: Duration = Duration::from_secs(10);
+
+/// Nothing where none of it is configured.
+pub fn node(config: &Config) -> Vec<Finding> {
+    let signers = config.signing.allowed_signers.as_deref();
+    let key = config.signing.key.as_deref();
+    let mut findings = Vec::new();
+    findings.extend(signers.map(trusted));
+    if signers.is_none() && !config.allow.is_empty() {
+        findings.push(Finding::fail(
+            "signing",
+            "allow: has entries, and no plan's signature can be checked",
+            "name the file in allowed-signers: below signing:",
+        ));
+    }
+    if !config.allow.is_empty() {
+        findings.extend(config.allow.iter().map(allowed));
+    } else if signers.is_some() && !config.sites.is_empty() {
+        let remedy = "if `failcake deploy --watch` is to run here, say below allow: who may deploy what";
+        findings.push(Finding::warn("allow", "nobody may deploy here over the bus", remedy));
+    }
+    findings.extend(key.map(|key| signs(key, signers, config)));
+    findings.extend(config.facts_file.as_deref().map(|path| facts(path, config)));
+    findings
+}
+
+fn trusted(path: &Path) -> Finding {
+    match std::fs::read_to_string(path) {
+        Ok(text) => {
+            let signers = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#')).count();
+            Finding::ok("signing", format!("{} has {signers} signers", path.display()))
+        }
+        Err(error) => Finding::fail(
+            "signing",
+            format!("can't read {}: {error}", path.display()),
+            "write it as in ssh-keygen(1), ALLOWED SIGNERS, or correct allowed-signers:",
+        ),
+    }
+}
+
+fn allowed(entry: &Allow) -> Finding {
+    let (who, sites, hosts) = (&entry.who, entry.sites.join(", "), entry.hosts.join(", "));
+    match entry.sites.iter().chain(&entry.hosts).find_map(|pattern| pattern.parse::<Glob>().err()) {
+        Some(error) => Finding::fail("allow", format!("{who}: {error}"), "correct it, until then it allows nothing"),
+        None => Finding::ok("allow", format!("{who} may deploy {sites} on {hosts}")),
+    }
+}
+
+/// Does the key sign, and would an operator who has the same file believe it?
+fn signs(key: &Path, signers: Option<&Path>, config: &Config) -> Finding {
+    let (about, text) = ("signing", b"failcake check");
+    let path = key.display();
+    let signature = match signature::sign(text, REPLY_NAMESPACE, &Key::File(key.to_owned()), TIME) {
+        Ok(signature) => signature,
+        Err(error) => return Finding::fail(about, error.to_string(), "then run failcake check again"),
+    };
+    // Whoever allows nobody is no node, and signs as somebody else.
+    let (Some(signers), false) = (signers, config.allow.is_empty()) else {
+        return Finding::ok(about, format!("{path} signs"));
+    };
+    let believed = config.node.as_str().parse().map_err(|error| format!("{error}")).and_then(|node| {
+        signature::verify(text, &signature, REPLY_NAMESPACE, signers, &node).map_err(|error| error.to_string())
+    });
+    match believed {
+        Ok(known) => Finding::ok(about, format!("{path} signs as {} ({})", known.principal, known.fingerprint)),
+        Err(why) => Finding::warn(
+            about,
+            format!("{path} signs, but no operator believes it: {why}"),
+            format!("add `{} namespaces=\"{REPLY_NAMESPACE}\" KEY` to {}", config.node, signers.display()),
+        ),
+    }
+}
+
+fn facts(path: &Path, config: &Config) -> Finding {
+    match config.facts() {
+        Ok(facts) => Finding::ok("facts", format!("{} has {}", path.display(), facts.len())),
+        Err(error) => Finding::fail("facts", error.0, "correct it there; until then no node starts here"),
+    }
+}
