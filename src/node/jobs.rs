@@ -33,7 +33,12 @@ pub(super) struct Job {
     running: bool,
     /// When something was last said of it.
     said: Instant,
-    lines: Allowance,
+}
+
+/// Which lines of what a step says are passed on.
+#[derive(Debug)]
+pub(super) struct Lines {
+    allowance: Allowance,
     left_out: u64,
 }
 
@@ -45,19 +50,28 @@ impl Job {
         killed: bool,
         now: Instant,
     ) -> std::io::Result<Job> {
-        let lines = Allowance::new(LINES.0, LINES.1, now);
         let stop = Stop::new()?;
-        Ok(Job { plan, site, step, canary, killed, stop, running: false, said: now, lines, left_out: 0 })
+        Ok(Job { plan, site, step, canary, killed, stop, running: false, said: now })
+    }
+
+    /// Something is said of it.
+    pub(super) fn is_said(&mut self, now: Instant) {
+        self.said = now;
+    }
+}
+
+impl Lines {
+    pub(super) fn new(now: Instant) -> Lines {
+        Lines { allowance: Allowance::new(LINES.0, LINES.1, now), left_out: 0 }
     }
 
     /// A line of progress, if it may be passed on: as much of it as fits on a screen.
     pub(super) fn pass(&mut self, mut text: String, now: Instant) -> Option<String> {
         text.truncate(text.floor_char_boundary(LINE_MAX.min(text.len())));
-        if !self.lines.take(now) {
+        if !self.allowance.take(now) {
             self.left_out += 1;
             return None;
         }
-        self.said = now;
         Some(match std::mem::take(&mut self.left_out) {
             0 => text,
             more => format!("({more} lines left out) {text}"),
@@ -179,11 +193,13 @@ mod tests {
     #[test]
     fn what_says_much_is_cut_short_and_what_says_nothing_is_spoken_for() {
         let now = Instant::now();
-        let mut job = job("a", Step::Switch, now);
-        let passed = (0..1000).filter_map(|number| job.pass(number.to_string(), now)).count();
+        let mut lines = Lines::new(now);
+        let passed = (0..1000).filter_map(|number| lines.pass(number.to_string(), now)).count();
         assert_eq!(passed, 30);
         let later = now + Duration::from_secs(1);
-        assert_eq!(job.pass("x".to_owned(), later).unwrap(), "(970 lines left out) x");
+        assert_eq!(lines.pass("é".repeat(1000), later).unwrap(), format!("(970 lines left out) {}", "é".repeat(250)));
+        let mut job = job("a", Step::Switch, now);
+        job.is_said(later);
         let (plan, mut jobs) = (job.plan, Jobs::default());
         jobs.add(job);
         assert_eq!(jobs.next_beat(), Some(later + BEAT));

@@ -337,3 +337,6 @@ fn read(path: &Path, id: PlanId) -> Result<Known, String> {
 pub(super) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

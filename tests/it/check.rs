@@ -188,7 +188,10 @@ fn what_deploys_over_the_bus_need_is_looked_at() {
             .iter()
             .filter(|finding| wanted.contains(&finding["about"].as_str().unwrap()))
             .map(|finding| {
-                (finding["level"].as_str().unwrap().to_owned(), finding["text"].as_str().unwrap().replace("[SANDBOX]/", ""))
+                (
+                    finding["level"].as_str().unwrap().to_owned(),
+                    finding["text"].as_str().unwrap().replace("[SANDBOX]/", ""),
+                )
             })
             .collect();
         all

@@ -9,6 +9,7 @@ use crate::bus::Connection;
 use crate::message::deploy::{Answer, Code, PlanId, Step};
 use crate::node::census::{self, Holders};
 use crate::node::errand::{Errand, Work};
+use crate::node::jobs::Lines;
 use crate::node::{Loop, Task, Told, turn};
 
 impl Desk {
@@ -19,7 +20,13 @@ impl Desk {
             let answer = match self.prepare_job(id, step, canary, killed) {
                 Ok(errand) => {
                     let begun = watch.errand(Task::Plan(id), move |reporter| {
-                        let mut tell = |text| reporter.tell(Told::Progress(id, step, text));
+                        // Cut down here: what a script says must not pile up before the loop.
+                        let mut lines = Lines::new(Instant::now());
+                        let mut tell = |text| {
+                            if let Some(text) = lines.pass(text, Instant::now()) {
+                                reporter.tell(Told::Progress(id, step, text));
+                            }
+                        };
                         let answer = turn::carry_out(&errand, step, killed, &stop, &mut tell);
                         reporter.tell(Told::Done(id, step, answer));
                     });
@@ -81,8 +88,8 @@ impl Desk {
         let now = Instant::now();
         match told {
             Told::Progress(id, step, text) => {
-                let passed = self.jobs.find(id, step).and_then(|job| job.pass(text, now));
-                if let Some(text) = passed {
+                if let Some(job) = self.jobs.find(id, step) {
+                    job.is_said(now);
                     self.reply(id, Some(step), Answer::Progress { text: text.clone() }, &text, connection);
                 }
             }

@@ -390,12 +390,6 @@ impl<'a> Operator<'a> {
         (report, true)
     }
 
-    /// After a time without the broker.
-    pub fn wait_until_connected(&self) {
-        let deadline = Instant::now() + PATIENCE;
-        while !matches!(self.connection.receive(Some(deadline - Instant::now())), Some(Incoming::Connected(_))) {}
-    }
-
     /// Asks, and waits for the answer of that node.
     pub fn ask(&self, subject: Subject, node: &str) -> Report {
         let query = Query { id: PlanId::new(), subject, hosts: Vec::new() };
