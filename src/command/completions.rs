@@ -23,7 +23,14 @@ pub struct Args {
 /// stdout is closed.
 pub fn run(args: Args, _source: &Source) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "failcake", &mut text);
+    clap_complete::generate(args.shell, &mut visible(&Cli::command()), "failcake", &mut text);
     std::io::stdout().write_all(&text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Without the commands that only failcake calls: not every shell's generator leaves them out.
+fn visible(command: &clap::Command) -> clap::Command {
+    let shown = command.get_subcommands().filter(|subcommand| !subcommand.is_hide_set()).cloned();
+    let bare = clap::Command::new("failcake").version(env!("CARGO_PKG_VERSION")).propagate_version(true);
+    bare.args(command.get_arguments().cloned()).subcommands(shown)
 }

@@ -231,15 +231,15 @@ impl Desk {
         self.queries.push_back(query);
     }
 
-    /// The last step of a plan and what came of it.
+    /// How this host stands in a plan.
     fn how_far(&self, plan: PlanId) -> (Option<Step>, Answer) {
         match self.plans.get(plan) {
             None => (None, Answer::UnknownPlan),
             Some(Err(why)) => (None, Answer::Refused { code: Code::NotPossible, why }),
-            Some(Ok(known)) => match known.steps().last() {
-                None => (None, Answer::UnknownPlan),
-                Some(taken) => (Some(taken.step), taken.answer.clone().unwrap_or(Answer::Accepted)),
-            },
+            Some(Ok(known)) => {
+                let (step, answer) = known.stands();
+                (Some(step), answer)
+            }
         }
     }
 

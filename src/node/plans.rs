@@ -115,6 +115,31 @@ impl Known {
         self.taken(step)?.answer.as_ref()
     }
 
+    /// How the host stands: the last step but the verdict, and what came of it; [`Answer::Accepted`] while it is under way.
+    pub(super) fn stands(&self) -> (Step, Answer) {
+        let last = self.steps().iter().rfind(|taken| taken.step != Step::Verdict).or_else(|| self.steps().last());
+        let Some(last) = last else { return (Step::Prepare, Answer::UnknownPlan) };
+        match (&last.answer, self.answer(Step::Verdict)) {
+            (None, _) => (last.step, Answer::Accepted),
+            // With the verdict it was dropped.
+            (Some(Answer::Prepared { .. }), Some(_)) => (last.step, Answer::Aborted),
+            (Some(answer), _) => (last.step, answer.clone()),
+        }
+    }
+
+    /// Has its turn made the plan's release live? `None`: that is not sure, or not over.
+    pub(super) fn went_live(&self) -> Option<bool> {
+        match self.taken(Step::Switch).map(|taken| &taken.answer) {
+            None | Some(Some(Answer::Refused { .. })) => Some(false),
+            Some(Some(Answer::Live { .. })) => Some(true),
+            Some(Some(Answer::Failed { serving, .. })) => match self.prepared() {
+                Some("") | None => None,
+                prepared => Some(serving.as_deref() == prepared),
+            },
+            Some(_) => None,
+        }
+    }
+
     /// The release that stands ready, or that is to be gone back to.
     pub(super) fn prepared(&self) -> Option<&str> {
         match self.answer(Step::Prepare) {

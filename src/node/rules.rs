@@ -85,34 +85,50 @@ pub(super) fn begins(plan: &Plan, step: Step, now: Timestamp) -> Result<(), Refu
     }
 }
 
+/// What is to be done about an order whose step was not done yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    Begin,
+    /// It comes too late to do anything: how the host stands is the answer.
+    Stands,
+}
+
 /// Does the step make sense now? `known`: what was done of the plan, `None` for one that is new.
-pub(super) fn in_order(step: Step, known: Option<&Known>) -> Result<(), Refusal> {
-    let taken = |step| known.and_then(|known| known.taken(step));
+pub(super) fn in_order(step: Step, known: Option<&Known>) -> Result<Next, Refusal> {
     let no = |why: &str| refuse(Code::OutOfOrder, why);
-    let is_over = [Step::Verdict, Step::Abort].into_iter().find(|step| taken(*step).is_some());
-    match (step, is_over) {
-        (Step::Verdict, _) => {}
-        (_, Some(Step::Abort)) => return no("the plan was aborted here"),
-        (Step::Prepare | Step::Switch | Step::Rollback, Some(_)) => return no("the plan is over: its verdict came"),
-        _ => {}
-    }
+    let Some(known) = known else {
+        return match step {
+            Step::Switch => no("it was not prepared"),
+            Step::Rollback => no("it had no turn to go back from"),
+            Step::Prepare | Step::Abort | Step::Verdict => Ok(Next::Begin),
+        };
+    };
+    let is_taken = |step| known.taken(step).is_some();
+    let is_over = is_taken(Step::Verdict);
     match step {
-        Step::Prepare | Step::Verdict => Ok(()),
-        Step::Switch => match taken(Step::Prepare) {
+        Step::Verdict => Ok(Next::Begin),
+        // Whoever prepares a plan that is known asks how the host stands.
+        Step::Prepare => Ok(Next::Stands),
+        Step::Switch if is_over => no("the plan is over: its verdict came"),
+        Step::Switch if is_taken(Step::Abort) => no("the plan was aborted here"),
+        Step::Switch if is_taken(Step::Rollback) => no("the plan was gone back from here"),
+        Step::Switch => match known.taken(Step::Prepare).map(|taken| &taken.answer) {
             None => no("it was not prepared"),
-            Some(taken) if taken.answer.is_none() => no("it is still being prepared"),
-            Some(_) if known.is_some_and(|known| known.prepared().is_some()) => Ok(()),
-            Some(_) => no("it could not be prepared"),
+            Some(None) => no("it is still being prepared"),
+            Some(Some(Answer::Prepared { .. })) => Ok(Next::Begin),
+            Some(Some(_)) => no("it could not be prepared"),
         },
-        Step::Abort => match taken(Step::Switch).map(|taken| &taken.answer) {
-            None | Some(Some(Answer::Refused { .. })) => Ok(()),
-            Some(_) => no("its turn has begun"),
+        Step::Abort if is_over => Ok(Next::Stands),
+        Step::Abort => match known.taken(Step::Switch).map(|taken| &taken.answer) {
+            None | Some(Some(Answer::Refused { .. })) => Ok(Next::Begin),
+            // A turn is not ended half-way.
+            Some(_) => Ok(Next::Stands),
         },
-        Step::Rollback => match taken(Step::Switch) {
-            None => no("it had no turn to go back from"),
-            Some(taken) if taken.answer.is_none() => no("its turn is still under way"),
-            Some(_) => Ok(()),
-        },
+        Step::Rollback if is_over => no("the plan is over: its verdict came"),
+        Step::Rollback if is_taken(Step::Abort) => Ok(Next::Stands),
+        // A turn that made nothing live has nothing to go back from; while it lasts it is waited for.
+        Step::Rollback if is_taken(Step::Switch) && known.went_live() == Some(false) => Ok(Next::Stands),
+        Step::Rollback => Ok(Next::Begin),
     }
 }
 

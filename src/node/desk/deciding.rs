@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::Desk;
 use crate::bus::Connection;
-use crate::message::deploy::{Action, Answer, Code, Order, Plan, Signed, Step};
+use crate::message::deploy::{Action, Answer, Code, Order, Plan, PlanId, Signed, Step};
 use crate::node::errand::about;
 use crate::node::jobs::Job;
 use crate::node::plans::{self, Known};
-use crate::node::rules::{self, Refusal, refuse};
+use crate::node::rules::{self, Next, Refusal, refuse};
 use crate::node::turn;
 
 impl Desk {
@@ -29,9 +29,16 @@ impl Desk {
         rules::names(&plan, &config.node)?;
         rules::allowed(&plan, step, &config.allow, &config.node)?;
         rules::timely("the order", order.issued, order.not_after, time)?;
-        if let Some(known) = known.as_ref().filter(|known| known.taken(step).is_some()) {
-            self.answer_again(known, step, connection, now);
-            return Ok(());
+        if let Some(known) = &known {
+            let answer = match known.taken(step) {
+                Some(_) if step == Step::Prepare => Some(known.stands()),
+                Some(taken) => Some((step, taken.answer.clone().unwrap_or(Answer::Accepted))),
+                None => None,
+            };
+            if let Some((step, answer)) = answer {
+                self.answer_again(plan.id, step, answer, connection, now);
+                return Ok(());
+            }
         }
         if self.jobs.find(plan.id, step).is_some() {
             // It waits for another step.
@@ -60,7 +67,12 @@ impl Desk {
             (None, None) => return refuse(Code::UnknownPlan, "this node knows no such plan"),
         };
         match self.fits(&plan, step, (!is_new).then_some(&known), time) {
-            Ok(()) => {}
+            Ok(Next::Begin) => {}
+            Ok(Next::Stands) => {
+                let (step, answer) = known.stands();
+                self.answer_again(plan.id, step, answer, connection, now);
+                return Ok(());
+            }
             Err(refusal) if is_new => {
                 let answer = Answer::Refused { code: refusal.code, why: refusal.why.clone() };
                 let kept = self.plans.begin(known, step, order.canary, Some(answer), time);
@@ -72,7 +84,13 @@ impl Desk {
     }
 
     /// Is the site there and free, and is it the time for the step?
-    pub(super) fn fits(&self, plan: &Plan, step: Step, known: Option<&Known>, time: Timestamp) -> Result<(), Refusal> {
+    pub(super) fn fits(
+        &self,
+        plan: &Plan,
+        step: Step,
+        known: Option<&Known>,
+        time: Timestamp,
+    ) -> Result<Next, Refusal> {
         if matches!(step, Step::Abort | Step::Verdict) {
             // What ends needs nothing but to be in order.
             return rules::in_order(step, known);
@@ -144,16 +162,12 @@ impl Desk {
         Ok(())
     }
 
-    /// What came of a step, once more; and how much further the plan came since.
-    pub(super) fn answer_again(&mut self, known: &Known, step: Step, connection: &Connection, now: Instant) {
+    /// What came of a step, once more.
+    fn answer_again(&mut self, id: PlanId, step: Step, answer: Answer, connection: &Connection, now: Instant) {
         if !self.repeated.take(now) {
             return self.pass_over(connection, now);
         }
-        let last = known.steps().last().map(|taken| taken.step).filter(|last| step == Step::Prepare && *last != step);
-        for step in [Some(step), last].into_iter().flatten() {
-            let answer = known.answer(step).cloned().unwrap_or(Answer::Accepted);
-            self.reply(known.plan.id, Some(step), answer, &format!("said before what came of {step}"), connection);
-        }
+        self.reply(id, Some(step), answer, &format!("says again what came of {step}"), connection);
     }
 }
 

@@ -68,6 +68,7 @@ impl Desk {
                 Step::Prepare => Work::Prepare,
                 Step::Switch => Work::Switch,
                 Step::Abort | Step::Verdict => Work::Drop,
+                Step::Rollback if known.went_live() == Some(false) => Work::Drop,
                 Step::Rollback => Work::TakeBack,
             },
             site: site.clone(),

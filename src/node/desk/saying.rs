@@ -36,10 +36,10 @@ impl Desk {
     /// After a time without the broker: what came of the plans that are not over may have been lost with it.
     pub(super) fn say_all_again(&mut self, connection: &Connection) {
         let last = |known: &Known| {
-            let taken = known.steps().last()?.clone();
-            Some((known.plan.id, taken.step, taken.answer.unwrap_or(Answer::Accepted)))
+            let (step, answer) = known.stands();
+            (known.plan.id, step, answer)
         };
-        let mut all: Vec<_> = self.plans.live(Timestamp::now()).filter_map(last).collect();
+        let mut all: Vec<_> = self.plans.live(Timestamp::now()).map(last).collect();
         for (id, step) in std::mem::take(&mut self.unheard) {
             let is_in = all.iter().any(|(other, of, _)| (*other, *of) == (id, step));
             let known = self.plans.get(id).and_then(Result::ok).filter(|_| !is_in);

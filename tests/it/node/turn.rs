@@ -1,6 +1,6 @@
 //! A host's turn, and what follows it: looked at on its disk.
 
-use failcake::message::deploy::{Action, Answer, Code, RefKind, ScriptRun, Step};
+use failcake::message::deploy::{Action, Answer, Code, RefKind, ScriptRun, Step, Subject};
 
 use super::operator::{World, refused, wait_for};
 
@@ -119,8 +119,54 @@ fn a_post_deploy_that_fails_switches_back_and_both_runs_are_in_the_answer() {
     assert!(scripts[0].output.len() <= 4096 && scripts[0].output.ends_with("100000\n"), "{scripts:?}");
     assert!(scripts[1].output.ends_with("back 1\n"));
     assert_eq!(host.serves().unwrap(), "v1");
-    let (code, why) = refused(ann.run(&plan, Step::Abort));
-    assert_eq!(code, Code::OutOfOrder, "{why}");
+    // Neither is anything left to be dropped nor to be gone back from: how it stands is the answer.
+    for step in [Step::Abort, Step::Rollback] {
+        ann.say(&plan, step);
+        assert!(matches!(ann.answer(&plan, Step::Switch), Answer::Failed { at, .. } if at == "post-deploy"));
+    }
+    assert_eq!(host.serves().unwrap(), "v1");
+}
+
+#[test]
+fn a_step_back_waits_for_the_turn_and_drops_what_was_only_prepared() {
+    let world = World::new();
+    let host = world.host("web01", "", "");
+    let _node = host.watch();
+    let ann = world.operator();
+    let wait = "touch ../../../../at-work; while test ! -e ../../../../go; do sleep 0.02; done";
+    let v1 = world.release("v1", &[]);
+    let first = ann.plan("v1", &v1, &["web01"]);
+    ann.run(&first, Step::Prepare);
+    assert!(matches!(ann.run(&first, Step::Switch), Answer::Live { .. }));
+    ann.run(&first, Step::Verdict);
+
+    let v2 = world.release("v2", &[("pre-deploy", wait)]);
+    let plan = ann.plan("v2", &v2, &["web01"]);
+    ann.run(&plan, Step::Prepare);
+    ann.say(&plan, Step::Switch);
+    wait_for(|| host.path("at-work").exists());
+    ann.say(&plan, Step::Rollback);
+    // In the middle of its turn it is only asked how it stands, and an abort ends nothing half-way.
+    for step in [Step::Prepare, Step::Abort] {
+        ann.within(std::time::Duration::from_millis(300));
+        ann.say(&plan, step);
+        let stands = ann.find(|report| report.answer == Answer::Accepted);
+        assert_eq!(stands.step, Some(Step::Switch), "{step}");
+    }
+    std::fs::write(host.path("go"), "").unwrap();
+    assert!(matches!(ann.answer(&plan, Step::Switch), Answer::Live { .. }));
+    assert!(matches!(ann.answer(&plan, Step::Rollback), Answer::RolledBack { .. }));
+    assert_eq!(host.serves().unwrap(), "v1");
+    ann.run(&plan, Step::Verdict);
+    let report = ann.ask(Subject::Plan { plan: plan.id }, "web01");
+    assert_eq!(report.step, Some(Step::Rollback), "what came before the verdict");
+
+    let plan = ann.plan("v2", &v2, &["web01"]);
+    let Answer::Prepared { release, .. } = ann.run(&plan, Step::Prepare) else { panic!() };
+    assert_eq!(ann.run(&plan, Step::Rollback), Answer::Aborted);
+    assert!(!host.path(&format!("sites/www/releases/{release}")).exists());
+    assert_eq!(refused(ann.run(&plan, Step::Switch)).0, Code::OutOfOrder);
+    assert_eq!(host.serves().unwrap(), "v1");
 }
 
 #[test]
@@ -144,7 +190,8 @@ fn abort_drops_what_was_prepared_and_nothing_follows() {
     assert_eq!(ann.run(&next, Step::Verdict), Answer::Noted);
     let left: Vec<_> = std::fs::read_dir(host.path("sites/www/releases")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
-    assert_eq!(ann.run(&next, Step::Abort), Answer::Aborted, "there is nothing more to drop");
+    ann.say(&next, Step::Prepare);
+    assert_eq!(ann.answer(&next, Step::Prepare), Answer::Aborted, "which is how it ended here");
 }
 
 #[test]
