@@ -28,6 +28,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 pub use held::{Begun, Held};
@@ -40,6 +41,8 @@ use crate::process::Stop;
 
 /// Releases that failed or were rolled back from are kept, this many, for whoever looks for the cause.
 pub const KEEP_FAILED: usize = 2;
+/// Octets of a record; what failed and why is the longest part of it.
+const RECORD_MAX: u64 = 1024 * 1024;
 /// Names of temporary links to be renamed to `current` begin so.
 const NEW_LINK: &str = ".current-";
 
@@ -198,7 +201,8 @@ impl Place {
 
     /// The record of a release, `None` if it has none that can be understood.
     pub fn record(&self, name: &ReleaseName) -> Option<Record> {
-        let text = fs::read(self.records().join(format!("{name}.json"))).ok()?;
+        let mut text = Vec::new();
+        open(&self.records().join(format!("{name}.json"))).ok()?.take(RECORD_MAX).read_to_end(&mut text).ok()?;
         serde_json::from_slice::<Record>(&text).ok().filter(|record| record.release == *name)
     }
 
@@ -361,8 +365,13 @@ fn read_revision(folder: &Path) -> Option<String> {
         return None;
     }
     let mut text = String::new();
-    File::open(path).ok()?.take(100).read_to_string(&mut text).ok()?;
+    open(&path).ok()?.take(100).read_to_string(&mut text).ok()?;
     text.trim().parse::<Rev>().ok().map(|rev| rev.to_string())
+}
+
+/// To read from. A FIFO that somebody laid in the file's place holds nobody up: it is empty.
+fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 /// A folder's names; none when it is not there.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::record::When;
-use super::{Error, Place, at};
+use super::{Error, Place, at, open};
 
 /// Who wants nothing deployed or rolled back, and why.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,7 +37,7 @@ impl Place {
     /// It is there and can't be read.
     pub fn hold(&self) -> Result<Option<Hold>, Error> {
         let path = self.hold_file();
-        let file = match File::open(&path) {
+        let file = match open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(at("read", &path)(e)),

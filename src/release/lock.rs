@@ -9,7 +9,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::record::When;
-use super::{Error, at};
+use super::{Error, at, open};
 use crate::process::Stop;
 
 /// How long a lock may be held by somebody who has not yet written who it is (or, dead slow, has just erased it).
@@ -93,7 +93,7 @@ impl Lock {
 
     /// Who holds the lock at `path` now, if anybody.
     pub(super) fn holder(path: &Path) -> Option<String> {
-        let mut file = File::open(path).ok()?;
+        let mut file = open(path).ok()?;
         // Looked at first: to try the lock is to hold it for a moment, which could refuse a deploy that begins in it.
         read(&mut file)?;
         match Flock::lock(file, FlockArg::LockSharedNonblock) {

@@ -67,6 +67,29 @@ fn a_node_says_who_it_is_and_what_it_serves() {
 }
 
 #[test]
+fn a_fifo_in_the_place_of_a_file_holds_no_answer_up() {
+    let world = World::new();
+    let v1 = world.release("v1", &[]);
+    let host = world.host("web01", "", "");
+    let _node = host.watch();
+    let ann = world.operator();
+    let plan = ann.plan("v1", &v1, &["web01"]);
+    let Answer::Prepared { release, .. } = ann.run(&plan, Step::Prepare) else { panic!() };
+    assert!(matches!(ann.run(&plan, Step::Switch), Answer::Live { .. }));
+    let at = |name: &str| host.path(&format!("sites/www/.failcake/{name}"));
+    let record = at(&format!("releases/{release}.json"));
+    std::fs::remove_file(&record).unwrap();
+    for path in [record, at("hold")] {
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    }
+    for _ in 0..10 {
+        let Answer::State { sites } = ann.ask(Subject::State { site: None }, "web01").answer else { panic!() };
+        assert_eq!(sites[0].release, Some(release.clone()));
+        assert!(sites[0].note.as_ref().unwrap().contains("does not say why"));
+    }
+}
+
+#[test]
 fn only_who_is_asked_answers_and_a_flood_is_cut_short() {
     let world = World::new();
     let host = world.host("web01", "", "");
