@@ -65,7 +65,11 @@ impl Child<'_> {
             Work::TakeBack => self.with_owner(|here| self.take_back(here)),
             Work::Look(step) => self.with_owner(|here| self.look(here, step)),
         };
-        done.unwrap_or_else(|error| self.failed("begin", &error))
+        done.unwrap_or_else(|error| match self.errand.work {
+            // Before anything was done.
+            Work::Prepare | Work::Switch => self.refused_or_failed("begin", &error),
+            _ => self.failed("begin", &error),
+        })
     }
 
     /// From here on this is the site's user.

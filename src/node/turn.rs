@@ -63,8 +63,9 @@ fn undrain(errand: &Errand, answer: Answer, scripts: &mut Scripts, tell: Tell<'_
     let ended = call(&errand.but(Work::Undrain), None, scripts, tell)
         .or_else(|_| call(&errand.but(Work::Undrain), None, scripts, tell));
     match ended {
+        Ok(Answer::Noted) => {}
         Ok(Answer::Failed { why, .. }) | Err(why) => again = Some(why),
-        Ok(_) => {}
+        Ok(other) => again = Some(format!("its process answered {other:?}")),
     }
     match (answer, again) {
         (answer, None) => answer,

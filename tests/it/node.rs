@@ -6,6 +6,7 @@ pub mod operator;
 mod queries;
 mod refusals;
 mod turn;
+mod user;
 
 use failcake::message::deploy::{Answer, Step, Subject};
 

@@ -102,7 +102,7 @@ impl<'a> Scene<'a> {
 }
 
 /// The process that does a step for a node.
-fn child_of(node: u32) -> i32 {
+pub fn child_of(node: u32) -> i32 {
     let is_ours = |pid: &i32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse::<u32>().ok());

@@ -426,38 +426,3 @@ fn other_sites_go_on_while_one_works() {
     std::fs::write(host.path("go"), "").unwrap();
     assert!(matches!(ann.answer(&first, Step::Switch), Answer::Live { .. }));
 }
-
-#[test]
-fn a_node_that_is_root_works_as_the_sites_user() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not run: only root becomes another user");
-        return;
-    }
-    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-    let world = World::new();
-    let v1 = world.release("v1", &[("post-deploy", "id -un; echo \"${FAILCAKE_PASSCODE-none}\"")]);
-    let site = format!("user: nobody\n{}", balancer(&world, "web01", "id -un"));
-    let host = world.host("web01", &site, "");
-    for folder in ["", "web01", "web01/sites"] {
-        let open = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(world.sandbox.path(folder), open).unwrap();
-    }
-    std::fs::write(host.path("lb.log"), "").unwrap();
-    std::fs::set_permissions(host.path("lb.log"), std::fs::Permissions::from_mode(0o666)).unwrap();
-    let _node = host.watch();
-    let ann = world.operator();
-    let plan = ann.plan("v1", &v1, &["web01"]);
-    let answer = ann.run(&plan, Step::Prepare);
-    assert!(matches!(answer, Answer::Prepared { .. }), "{answer:?}");
-    let answer = ann.run(&plan, Step::Switch);
-    let Answer::Live { scripts, .. } = answer else { panic!("{answer:?}") };
-    assert_eq!(names(&scripts), [("drain", Some(0)), ("post-deploy", Some(0)), ("undrain", Some(0))]);
-    assert!(scripts[0].output.ends_with("nobody\n") && scripts[2].output.ends_with("nobody\n"), "{scripts:?}");
-    assert!(scripts[1].output.ends_with("nobody\nnone\n"), "{scripts:?}");
-    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
-    for path in ["sites/www", "sites/www/current/index.html", "sites/www/.failcake/releases"] {
-        assert_eq!(std::fs::metadata(host.path(path)).unwrap().uid(), nobody, "{path}");
-    }
-    let plans = host.plan_file(&plan);
-    assert_eq!(std::fs::metadata(plans).unwrap().permissions().mode() & 0o777, 0o600);
-}
