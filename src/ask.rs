@@ -10,7 +10,7 @@ use crate::bus::{Connection, Incoming, Target};
 use crate::config::Config;
 use crate::hear::{Ear, Heard};
 use crate::message::Envelope;
-use crate::message::deploy::{Answer, PlanId, Query, Reply, Report, Request, Subject};
+use crate::message::deploy::{Answer, PlanId, Query, Reply, Report, Request, Step, Subject};
 use crate::name::NodeName;
 use crate::process::Stop;
 use crate::stomp::{AckMode, Frame, Subscription};
@@ -63,6 +63,8 @@ pub struct Answers {
 pub struct Told {
     /// It.
     pub answer: Answer,
+    /// Of which step of a plan, when it was asked for one.
+    pub step: Option<Step>,
     /// The node's own key says that it did.
     pub is_verified: bool,
 }
@@ -145,7 +147,7 @@ impl Question<'_> {
 
 impl Answers {
     fn take(&mut self, heard: Heard, query: &Query) {
-        let (Report { about, node, answer, .. }, is_verified) = match heard {
+        let (Report { about, step, node, answer, .. }, is_verified) = match heard {
             Heard::Verified(report) => (report, true),
             Heard::Unsigned(report) => (report, false),
             Heard::Doubted { node, why } => {
@@ -156,7 +158,7 @@ impl Answers {
         let is_asked = query.hosts.is_empty() || query.hosts.contains(&node);
         let is_better = |known: &Told| is_verified && !known.is_verified;
         if about == query.id && is_asked && self.heard.get(&node).is_none_or(is_better) {
-            self.heard.insert(node, Told { answer, is_verified });
+            self.heard.insert(node, Told { answer, step, is_verified });
         }
     }
 }

@@ -62,9 +62,6 @@ pub enum Error {
     /// Ctrl-C before the first order.
     #[error("stopped before anything was sent")]
     Interrupted,
-    /// A plan that is over.
-    #[error("plan {0} is over: there is nothing to go on with (failcake rollout status {0})")]
-    Over(PlanId),
     /// A plan of a newer failcake, most likely.
     #[error("plan {id} can't be gone on with by this failcake: {why}")]
     Unknown {
@@ -179,21 +176,23 @@ pub fn begin(
     Conductor::new(config, connection, kept, machine, view, &mut interrupts)?.run(&[])
 }
 
-/// Goes on with a plan that another process has left, by the same rules.
+/// Goes on with a plan that another process has left, by the same rules. Of one that is over the hosts are told that it is.
 ///
 /// # Errors
-/// As [`begin`]; another process has not left it, or it is over.
+/// As [`begin`]; another process has not left it.
 pub fn resume(config: &Config, id: PlanId, patience: Option<Duration>, json: bool) -> Result<Finish, Error> {
     let mut interrupts = Interrupts::listen()?;
     let (kept, notes) = Store::open(&config.bus.spool)?.take(id)?;
-    if notes.iter().any(|note| matches!(note, Note::Ended(_))) {
-        return Err(Error::Over(id));
-    }
+    let over = notes.iter().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None });
     let machine = options::for_machine(&kept.plan.policy, patience);
     let machine = machine.map_err(|error| Error::Unknown { id, why: error.to_string() })?;
     let connection = run::connect(config)?;
     run::wait_for_broker(&connection, &mut interrupts)?;
-    Conductor::new(config, connection, kept, machine, View::new(json), &mut interrupts)?.run(&notes)
+    let conductor = Conductor::new(config, connection, kept, machine, View::new(json), &mut interrupts)?;
+    match over {
+        Some(outcome) => conductor.say_it_is_over(outcome),
+        None => conductor.run(&notes),
+    }
 }
 
 /// Every host that is meant: one that is silent will be missed.

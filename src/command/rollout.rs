@@ -26,7 +26,8 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Go on with a plan whose process was left or killed, by the same rules. No host does anything twice.
+    /// Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. Hosts of one that
+    /// is over are told so again: one that was away then keeps its site from other plans until it hears it.
     Resume {
         /// Which plan.
         id: PlanId,

@@ -28,6 +28,15 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// An order is good for so long: it is sent again for as long as it is meant.
 const ORDER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
+/// Nodes come back to a broker that was away after as long again, at most.
+const COME_BACK: Duration = Duration::from_secs(30);
+/// How often they are asked again meanwhile.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
+/// How long hosts that were there a moment ago are told that it is over.
+const FAREWELL: Duration = Duration::from_secs(10);
+/// How often.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
+
 /// Opens the connection; it comes up while other things are looked at.
 pub(super) fn connect(config: &Config) -> io::Result<Connection> {
     let replies = Subscription {
@@ -71,6 +80,15 @@ pub enum Finish {
     Failure,
 }
 
+/// The broker is back, and nodes are still on their way to it: silence means nothing yet, so time goes on standing still in
+/// the machine.
+#[derive(Debug, Clone, Copy)]
+struct Grace {
+    until: Instant,
+    /// When all that is open is asked again.
+    next: Instant,
+}
+
 /// One rollout.
 pub(super) struct Conductor<'a> {
     config: &'a Config,
@@ -91,8 +109,11 @@ pub(super) struct Conductor<'a> {
     mute: bool,
     /// In whose names rubbish came; each is told once.
     doubted: BTreeSet<Option<NodeName>>,
-    /// Why the broker is gone, as it was told.
-    lost: Option<String>,
+    /// Since when the broker is gone, and why, as it was told.
+    lost: Option<(Instant, String)>,
+    grace: Option<Grace>,
+    /// They know that it is over.
+    parted: BTreeSet<NodeName>,
     bake: Option<Instant>,
     stopped: bool,
 }
@@ -122,6 +143,8 @@ impl<'a> Conductor<'a> {
             mute: false,
             doubted: BTreeSet::new(),
             lost: None,
+            grace: None,
+            parted: BTreeSet::new(),
             bake: None,
             stopped: false,
         })
@@ -145,7 +168,11 @@ impl<'a> Conductor<'a> {
             }
         }
         loop {
+            self.be_patient();
             self.speak();
+            if self.grace.is_some() {
+                self.rollout.disconnected(Instant::now());
+            }
             if self.rollout.is_over() {
                 return self.finish();
             }
@@ -153,7 +180,9 @@ impl<'a> Conductor<'a> {
                 return Ok(self.leave("left: what hosts have begun they end by themselves"));
             }
             let picture = self.view.draw(&self.rollout, &self.details, self.bake);
-            wait(&self.connection, self.interrupts, picture.into_iter().chain(self.rollout.poll_timeout()).min())?;
+            let again = self.grace.map(|grace| grace.next);
+            let until = picture.into_iter().chain(self.rollout.poll_timeout()).chain(again).min();
+            wait(&self.connection, self.interrupts, until)?;
             if let Err(cause) = self.listen() {
                 return Ok(self.leave(&format!("no broker any more: {cause}")));
             }
@@ -170,7 +199,8 @@ impl<'a> Conductor<'a> {
         while self.live
             && let Some(order) = self.rollout.poll_order()
         {
-            self.send(order);
+            let over = self.rollout.verdict().map(|verdict| outcome(&verdict.outcome));
+            self.send(order, over);
         }
         self.show();
         self.write_notes();
@@ -180,7 +210,8 @@ impl<'a> Conductor<'a> {
         while let Some(event) = self.rollout.poll_event() {
             match &event {
                 rollout::Event::Stopping { why, .. } => self.notes.push(Note::Stopped { why: why.clone() }),
-                rollout::Event::Bake { until } => self.bake = Some(*until),
+                // Told once: it comes again with each moment that time stood still.
+                rollout::Event::Bake { until } if self.bake.replace(*until).is_some() => continue,
                 rollout::Event::Batch { .. } => self.bake = None,
                 _ => {}
             }
@@ -200,7 +231,7 @@ impl<'a> Conductor<'a> {
         self.notes.clear();
     }
 
-    fn send(&mut self, order: rollout::Order) {
+    fn send(&self, order: rollout::Order, outcome: Option<Outcome>) {
         let plan = &self.kept.plan;
         let now = jiff::Timestamp::now();
         let about = format!("{} {}: {}: {}", order.step, plan.site, plan.action, names(&order.hosts));
@@ -209,7 +240,7 @@ impl<'a> Conductor<'a> {
             step: wire(order.step),
             hosts: order.hosts,
             canary: order.canary,
-            outcome: self.rollout.verdict().map(|verdict| outcome(&verdict.outcome)),
+            outcome,
             issued: now,
             not_after: now + ORDER,
         };
@@ -235,24 +266,8 @@ impl<'a> Conductor<'a> {
         while let Some(incoming) = self.connection.receive(Some(Duration::ZERO)) {
             match incoming {
                 Incoming::Message(message) => replies.extend(self.read(&message.frame)),
-                Incoming::Connected(peer) => {
-                    let now = Instant::now();
-                    // That it was lost may not have been told: then what was sent last is asked for again all the same.
-                    self.rollout.disconnected(now);
-                    self.rollout.connected(now);
-                    self.live = true;
-                    if self.lost.take().is_some() {
-                        self.view.note(&format!("connected to {} again", peer.address));
-                    }
-                }
-                Incoming::Lost { cause, .. } => {
-                    self.live = false;
-                    self.rollout.disconnected(Instant::now());
-                    if self.lost.as_ref() != Some(&cause) {
-                        self.view.note(&format!("no broker: {cause}; hosts go on with what they began, this waits"));
-                        self.lost = Some(cause);
-                    }
-                }
+                Incoming::Connected(peer) => self.is_connected(&peer.address),
+                Incoming::Lost { cause, .. } => self.is_lost(cause),
                 Incoming::GaveUp { cause } => return Err(cause),
             }
         }
@@ -265,6 +280,43 @@ impl<'a> Conductor<'a> {
             }
         }
         Ok(())
+    }
+
+    fn is_connected(&mut self, address: &str) {
+        let now = Instant::now();
+        // That it was lost may not have been told: then what was sent last is asked for again all the same.
+        self.rollout.disconnected(now);
+        self.rollout.connected(now);
+        self.live = true;
+        let mut away = Duration::ZERO;
+        if let Some((since, _)) = self.lost.take() {
+            away = now.saturating_duration_since(since);
+            self.view.note(&format!("connected to {address} again"));
+        }
+        self.grace = Some(Grace { until: now + away.min(COME_BACK) + ASK_AGAIN, next: now + ASK_AGAIN });
+    }
+
+    fn is_lost(&mut self, cause: String) {
+        let now = Instant::now();
+        self.live = false;
+        self.grace = None;
+        self.rollout.disconnected(now);
+        let since = self.lost.as_ref().map_or(now, |(since, _)| *since);
+        if self.lost.as_ref().is_none_or(|(_, told)| *told != cause) {
+            self.view.note(&format!("no broker: {cause}; hosts go on with what they began, this waits"));
+        }
+        self.lost = Some((since, cause));
+    }
+
+    /// Asks again those that may just have come back to the broker, and ends the grace.
+    fn be_patient(&mut self) {
+        let now = Instant::now();
+        let Some(grace) = self.grace.as_mut().filter(|grace| now >= grace.next) else { return };
+        grace.next = now + ASK_AGAIN;
+        if now >= grace.until {
+            self.grace = None;
+        }
+        self.rollout.connected(now);
     }
 
     /// A reply about this plan. By its subject, before anything is parsed: others may be under way beside.
@@ -286,7 +338,16 @@ impl<'a> Conductor<'a> {
             return;
         }
         let detail = self.details.entry(node.clone()).or_default();
-        let Some(said) = detail.take(&report) else { return };
+        let Some(mut said) = detail.take(&report) else { return };
+        // Preparing was cut short because it was told to drop it all: that it did is still to come.
+        let is_aborting = self.rollout.host(node).is_some_and(|host| host.state() == State::Aborting);
+        if is_aborting && *step == Some(Step::Prepare) && matches!(answer, Answer::Failed { .. }) {
+            said = rollout::Answer::Progress;
+        }
+        let is_parting = *step == Some(Step::Verdict) && !matches!(answer, Answer::Accepted | Answer::Progress { .. });
+        if is_parting {
+            self.parted.insert(node.clone());
+        }
         let doing = match answer {
             Answer::Progress { text } if !text.is_empty() => Some((node.clone(), detail.doing.clone())),
             Answer::Accepted | Answer::Progress { .. } | Answer::Noted => None,
@@ -299,8 +360,11 @@ impl<'a> Conductor<'a> {
                 None
             }
         };
-        self.rollout.handle_answer(node, said, Instant::now());
-        self.show();
+        // What a host says again when it comes back is no answer to the verdict.
+        if self.rollout.verdict().is_none() || is_parting {
+            self.rollout.handle_answer(node, said, Instant::now());
+            self.show();
+        }
         if let Some((node, doing)) = doing {
             self.view.progress(&node, &doing);
         }
@@ -329,16 +393,58 @@ impl<'a> Conductor<'a> {
     }
 
     fn finish(mut self) -> Result<Finish, Error> {
-        let Some(verdict) = self.rollout.verdict() else { return Ok(Finish::Failure) };
-        let (word, why) = (outcome(&verdict.outcome), verdict.outcome.why().map(str::to_owned));
-        let (is_success, ended) = (verdict.outcome == rollout::Outcome::Success, verdict.outcome.to_string());
+        let Some(verdict) = self.rollout.verdict().cloned() else { return Ok(Finish::Failure) };
+        let (word, why) = (outcome(&verdict.outcome), verdict.outcome.why());
         self.notes.push(Note::Ended(word));
         self.write_notes();
-        let plan = &self.kept.plan;
+        let plan = self.kept.plan.clone();
+        let ended = verdict.outcome.to_string();
         self.announce(&format!("{}: {} of {}: {ended}", plan.who, plan.action, plan.site));
+        // The machine says it twice. Who was away just then would keep the site from the next plan.
+        let lost = [State::Waiting, State::Unreachable, State::Silent];
+        let there = self.rollout.hosts().iter().filter(|host| !lost.contains(&host.state()));
+        let left = self.part(there.map(|host| host.name().clone()).collect(), word)?;
         self.view.end();
-        self.tell(&ended, Some(Line::Ended { outcome: word, why: why.as_deref() }))?;
-        Ok(if is_success { Finish::Success } else { Finish::Failure })
+        self.tell(&ended, Some(Line::Ended { outcome: word, why }))?;
+        if !left.is_empty() {
+            let (all, id) = (all(&left), plan.id);
+            self.view.note(&format!("not heard that it is over: {all}; failcake rollout resume {id} tells again"));
+        }
+        Ok(if verdict.outcome == rollout::Outcome::Success { Finish::Success } else { Finish::Failure })
+    }
+
+    /// Tells once more that it is over: for hosts that were away when it ended, and keep the site from the next plan.
+    pub fn say_it_is_over(mut self, outcome: Outcome) -> Result<Finish, Error> {
+        let hosts = self.kept.plan.hosts.clone();
+        let left = self.part(hosts, outcome)?;
+        let id = self.kept.plan.id;
+        if left.is_empty() {
+            self.view.note(&format!("plan {id} is over, and every host knows it"));
+            return Ok(Finish::Success);
+        }
+        self.view.note(&format!("plan {id} is over, and did not answer to that: {}", all(&left)));
+        Ok(Finish::Failure)
+    }
+
+    /// Says the verdict until all of these hosts have heard it, for a while; gives those that have not.
+    fn part(&mut self, hosts: Vec<NodeName>, outcome: Outcome) -> Result<Vec<NodeName>, Error> {
+        let until = Instant::now() + FAREWELL;
+        let mut next = Instant::now();
+        loop {
+            let left: Vec<NodeName> = hosts.iter().filter(|host| !self.parted.contains(*host)).cloned().collect();
+            let now = Instant::now();
+            if left.is_empty() || now >= until || self.interrupts.count() > 1 {
+                return Ok(left);
+            }
+            if now >= next {
+                next = now + SAY_AGAIN;
+                self.send(rollout::Order { step: rollout::Step::Verdict, hosts: left, canary: false }, Some(outcome));
+            }
+            wait(&self.connection, self.interrupts, Some(next.min(until)))?;
+            if self.listen().is_err() {
+                return Ok(Vec::new());
+            }
+        }
     }
 
     /// In the middle. What hosts do they do to the end, and what is staged stays until the plan's time is over.
@@ -357,7 +463,6 @@ impl<'a> Conductor<'a> {
         // Nobody may be there any more to read it.
         let _ = self.tell(why, Some(line));
         if !matches!(self.view, View::Json) {
-            let all = |hosts: &[NodeName]| hosts.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
             if !runs_on.is_empty() {
                 self.view.note(&format!("runs on by itself: {}", all(&runs_on)));
             }
@@ -379,6 +484,10 @@ impl<'a> Conductor<'a> {
         rows.into_iter().map(Line::Result).for_each(|row| print(&row));
         Ok(())
     }
+}
+
+fn all(hosts: &[NodeName]) -> String {
+    hosts.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// For the nodes: that some hosts never did it is a stop as well.

@@ -120,7 +120,7 @@ fn ask(config: &Config, seen: &Seen) -> Result<Vec<Report>, Error> {
     let verified = answers.heard.into_iter().filter(|(_, told)| told.is_verified);
     let time = jiff::Timestamp::now();
     Ok(verified
-        .map(|(node, told)| Report { about: seen.plan.id, step: None, node, time, answer: told.answer })
+        .map(|(node, told)| Report { about: seen.plan.id, step: told.step, node, time, answer: told.answer })
         .collect())
 }
 
@@ -131,10 +131,14 @@ impl Known {
 
     fn take(&mut self, report: &Report) {
         let Some(_) = self.detail.take(report) else { return };
-        let turn = matches!(report.step, Some(Step::Switch));
+        let at_work = match report.step {
+            Some(Step::Switch) => State::Switching,
+            Some(Step::Rollback) => State::RollingBack,
+            Some(Step::Abort) => State::Aborting,
+            Some(Step::Prepare | Step::Verdict) | None => State::Preparing,
+        };
         (self.state, self.why) = match &report.answer {
-            Answer::Accepted | Answer::Progress { .. } if turn => (State::Switching, None),
-            Answer::Accepted | Answer::Progress { .. } => (State::Preparing, None),
+            Answer::Accepted | Answer::Progress { .. } => (at_work, None),
             Answer::Prepared { .. } => (State::Prepared, None),
             Answer::Refused { why, .. } => (State::Refused, Some(plain(why))),
             Answer::Live { .. } => (State::Live, self.detail.summary()),

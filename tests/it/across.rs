@@ -1,7 +1,11 @@
 //! Deploys across hosts: an operator, nodes as processes of their own, a broker between them.
 
+mod broker;
+mod enemies;
 mod fleet;
 mod going;
+mod killed;
 mod permissions;
+mod phases;
 mod stops;
 mod whole;

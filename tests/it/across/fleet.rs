@@ -193,6 +193,21 @@ impl Fleet {
         self.running.get_mut(name).unwrap()
     }
 
+    /// Kills the embedded broker.
+    pub fn kill_broker(&mut self) {
+        self.embedded.as_mut().unwrap().running.signal(nix::sys::signal::Signal::SIGKILL);
+        self.embedded.as_mut().unwrap().running.wait();
+    }
+
+    /// Starts it again where it was.
+    pub fn restart_broker(&mut self) {
+        let url = self.embedded.as_ref().unwrap().url.clone();
+        let address = url.trim_start_matches("stomp://").to_owned();
+        let mut running = self.world.failcake(["broker", "--listen", &address]).start();
+        running.stdout_line("stomp://");
+        self.embedded = Some(Embedded { running, url });
+    }
+
     /// failcake with the configuration and spool of `who`.
     pub fn as_who<S: AsRef<OsStr>>(&self, who: &str, words: impl IntoIterator<Item = S>) -> Call<'_> {
         let config = self.world.path(format!("{who}/failcake.yaml"));

@@ -1,0 +1,115 @@
+//! The broker goes away and comes back in the middle of it.
+
+use std::time::Duration;
+
+use super::fleet::{Fleet, wait_for};
+use super::phases::{Held, Phase};
+use crate::sandbox::brokers::{Kind, Real};
+
+const WEB: [&str; 3] = ["web01", "web02", "web03"];
+
+/// The hosts go on meanwhile, so that what they say of it is lost.
+fn restarted_in(phase: Phase) {
+    let mut held = Held::new(Fleet::new(&WEB), phase);
+    let mut operator = held.begin();
+    held.fleet.kill_broker();
+    operator.stderr_line("hosts go on with what they began, this waits");
+    held.go_on();
+    if phase == Phase::Canary {
+        wait_for("the end of web01's turn", || held.fleet.serves("web01") == "v2");
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    held.fleet.restart_broker();
+    operator.stderr_line("connected to ");
+    assert_eq!(operator.wait().code(), Some(held.status()), "{}", String::from_utf8_lossy(&operator.stderr()));
+    held.assert_done();
+}
+
+#[test]
+fn restarted_while_hosts_prepare() {
+    restarted_in(Phase::Prepare);
+}
+
+#[test]
+fn restarted_in_the_canarys_turn() {
+    restarted_in(Phase::Canary);
+}
+
+#[test]
+fn restarted_while_the_canary_is_watched() {
+    restarted_in(Phase::Bake);
+}
+
+#[test]
+fn restarted_in_a_batch() {
+    restarted_in(Phase::Batch);
+}
+
+#[test]
+fn restarted_while_hosts_go_back() {
+    restarted_in(Phase::WindUp);
+}
+
+/// Silence means nothing while this side has no connection.
+#[test]
+fn a_broker_that_is_away_for_longer_than_the_patience_makes_nobody_silent() {
+    let mut held = Held::new(Fleet::new(&WEB), Phase::Canary);
+    let mut operator = held.fleet.deploy("v2", "web*", &["--batch", "1", "--patience", "3s"]).start();
+    operator.stderr_line("web01 switching");
+    held.fleet.kill_broker();
+    operator.stderr_line("hosts go on with what they began, this waits");
+    held.go_on();
+    std::thread::sleep(Duration::from_secs(4));
+    held.fleet.restart_broker();
+    assert_eq!(operator.wait().code(), Some(0));
+    held.assert_done();
+}
+
+fn restarted_for_real(kind: Kind) {
+    let mut broker = Real::start(kind);
+    let held = Held::new(Fleet::at(&broker, &WEB), Phase::Canary);
+    let mut operator = held.begin();
+    broker.stop("KILL");
+    operator.stderr_line("hosts go on with what they began, this waits");
+    held.go_on();
+    wait_for("the end of web01's turn", || held.fleet.serves("web01") == "v2");
+    broker.restart();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    held.assert_done();
+}
+
+#[test]
+fn activemq_crashes_and_comes_back() {
+    restarted_for_real(Kind::ActiveMq);
+}
+
+#[test]
+fn rabbitmq_crashes_and_comes_back() {
+    restarted_for_real(Kind::RabbitMq);
+}
+
+#[test]
+fn one_broker_of_two_is_enough() {
+    let mut held = Held::new(Fleet::new(&WEB), Phase::Batch);
+    let second = held.fleet.world.broker();
+    let both = |url: &str| format!("failover:({url},{})", second.url);
+    let first = held.fleet.embedded.as_ref().unwrap().url.clone();
+    for who in ["operator", "web01", "web02", "web03"] {
+        let path = format!("{who}/failcake.yaml");
+        let text =
+            held.fleet.world.read(&path).replace(&format!("broker: {first}\n"), &format!("broker: {}\n", both(&first)));
+        held.fleet.world.write(&path, text);
+    }
+    for node in WEB {
+        held.fleet.running.remove(node);
+        let running = held.fleet.as_who(node, ["deploy", "--watch"]).start();
+        held.fleet.running.insert(node.to_owned(), running);
+        held.fleet.listens(node);
+    }
+    let mut operator = held.begin();
+    held.fleet.kill_broker();
+    operator.stderr_line("connected to ");
+    held.go_on();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    held.assert_done();
+}

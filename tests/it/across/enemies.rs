@@ -1,0 +1,149 @@
+//! Somebody else writes to the replies' topic: in another's name, unsigned, with what was said before.
+
+use failcake::bus::Publisher;
+use failcake::message::Envelope;
+use failcake::message::deploy::{Answer, Document as _, PlanId, REPLY_NAMESPACE, Reply, Report, Signed, Step, Vouch};
+use failcake::signature::{Key, PATIENCE, StepKey, sign};
+use failcake::stomp::Frame;
+
+use super::fleet::Fleet;
+use crate::sandbox::brokers::{Listener, target};
+
+const REPLIES: &str = "/topic/failcake.deploy.replies";
+
+struct Enemy<'a> {
+    fleet: &'a Fleet,
+    plan: PlanId,
+    url: String,
+}
+
+impl Enemy<'_> {
+    fn report(&self, node: &str, step: Step, answer: Answer) -> String {
+        let (about, node, time) = (self.plan, node.parse().unwrap(), jiff::Timestamp::now());
+        Report { about, step: Some(step), node, time, answer }.to_text()
+    }
+
+    fn live(&self, node: &str) -> String {
+        let (release, commit, previous) = ("20260101000000-1234567".to_owned(), None, None);
+        self.report(
+            node,
+            Step::Switch,
+            Answer::Live { release, commit, previous, scripts: Vec::new(), milliseconds: 1 },
+        )
+    }
+
+    /// A vouch for `node`, signed with the SSH key of `who`, and the key that it vouches for.
+    fn vouch(&self, node: &str, who: &str) -> (Signed, StepKey) {
+        let (key, now) = (StepKey::generate().unwrap(), jiff::Timestamp::now());
+        let not_after = now + jiff::SignedDuration::from_hours(1);
+        let vouch = Vouch { node: node.parse().unwrap(), key: key.public_base64(), issued: now, not_after };
+        let document = vouch.to_text();
+        let file = Key::File(self.fleet.world.path(format!("{who}/id")));
+        let signature = sign(document.as_bytes(), REPLY_NAMESPACE, &file, PATIENCE).unwrap();
+        (Signed { document, signature }, key)
+    }
+
+    fn say(&self, vouch: Option<Signed>, document: String, signature: String) {
+        self.send(&Reply { vouch, report: Signed { document, signature } }, &self.plan.to_string());
+    }
+
+    fn send(&self, reply: &Reply, subject: &str) {
+        let event = reply.event(jiff::Timestamp::now(), subject, "trust me");
+        let mut publisher = Publisher::connect(&target(&self.url, None), std::time::Instant::now() + PATIENCE).unwrap();
+        publisher
+            .publish(
+                vec![Frame::send(REPLIES, event.headers, event.body.into_bytes())],
+                std::time::Instant::now() + PATIENCE,
+            )
+            .unwrap();
+    }
+}
+
+#[test]
+fn nobody_else_can_say_done() {
+    let mut fleet = Fleet::new(&["web01", "web02"]);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    let gate = fleet.gate("turn");
+    fleet.release("v0", &[]);
+    fleet.start();
+    let heard = Listener::open(&url, &[REPLIES]);
+    fleet.deploy("v0", "web*", &[]).run().success();
+    let before: Vec<Reply> = heard.within(std::time::Duration::from_millis(300)).iter().filter_map(read).collect();
+    assert!(before.len() > 4);
+    fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST = web02 ] || {{ {}; }}", gate.script()))]);
+    let mut operator = fleet.deploy("v1", "web*", &[]).start();
+    gate.wait_for("web01");
+    let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
+
+    // Not signed; signed with a key that nobody knows; with another node's key, which is good for its own name only.
+    enemy.say(None, enemy.live("web01"), String::new());
+    operator.stderr_line("a reply in the name of web01 was dropped: it is not signed (told once)");
+    let stranger = StepKey::generate().unwrap();
+    fleet.world.program("ssh-keygen", ["-q", "-t", "ed25519", "-N", "", "-f", "stranger-id"]).run().success();
+    std::fs::create_dir(fleet.world.path("stranger")).unwrap();
+    std::fs::rename(fleet.world.path("stranger-id"), fleet.world.path("stranger/id")).unwrap();
+    for who in ["stranger", "web02", "operator"] {
+        let (vouch, key) = enemy.vouch("web01", who);
+        let document = enemy.live("web01");
+        let signature = key.sign(document.as_bytes());
+        enemy.say(Some(vouch), document, signature);
+    }
+    // What web01 itself vouched for, with other words, under another name, and in another plan's replies.
+    let genuine = before.iter().find(|reply| reply.report.document.contains("\"node\":\"web01\"")).unwrap();
+    let document = enemy.live("web01");
+    enemy.say(genuine.vouch.clone(), document.clone(), stranger.sign(document.as_bytes()));
+    enemy.say(genuine.vouch.clone(), document.clone(), genuine.report.signature.clone());
+    let (vouch, key) = enemy.vouch("web02", "web02");
+    enemy.say(Some(vouch), document.clone(), key.sign(document.as_bytes()));
+    for reply in &before {
+        enemy.send(reply, &enemy.plan.to_string());
+    }
+    // A node that is not in the plan, and no reply at all.
+    let (vouch, key) = enemy.vouch("web99", "web02");
+    let document = enemy.live("web99");
+    enemy.say(Some(vouch), document.clone(), key.sign(document.as_bytes()));
+    enemy.say(None, "{\"version\":9}".to_owned(), String::new());
+    operator.stderr_line("a reply in the name of somebody was dropped: ");
+
+    // Whatever of it counted would have begun web02's turn by now.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(fleet.all_serve(), ["v0", "v0"]);
+    gate.open();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1", "v1"]);
+    let told = String::from_utf8(operator.stderr()).unwrap();
+    assert_eq!(told.matches("in the name of web01").count(), 0, "once is enough: {told}");
+}
+
+#[test]
+fn nobody_else_can_say_failed_and_a_repetition_changes_nothing() {
+    let mut fleet = Fleet::new(&["web01", "web02"]);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    let gate = fleet.gate("turn");
+    fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST = web02 ] || {{ {}; }}", gate.script()))]);
+    fleet.start();
+    let heard = Listener::open(&url, &[REPLIES]);
+    let mut operator = fleet.deploy("v1", "web*", &[]).start();
+    gate.wait_for("web01");
+    let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
+    let (vouch, key) = enemy.vouch("web02", "web01");
+    let why = "the disk is full".to_owned();
+    let document = enemy.report(
+        "web02",
+        Step::Prepare,
+        Answer::Failed { at: "stage".to_owned(), why, serving: None, scripts: Vec::new() },
+    );
+    enemy.say(Some(vouch), document.clone(), key.sign(document.as_bytes()));
+    // All that was said in earnest, again and backwards.
+    let said: Vec<Reply> = heard.within(std::time::Duration::from_millis(300)).iter().filter_map(read).collect();
+    for reply in said.iter().rev() {
+        enemy.send(reply, &enemy.plan.to_string());
+    }
+    gate.open();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1", "v1"]);
+}
+
+fn read(frame: &Frame) -> Option<Reply> {
+    Reply::parse(&Envelope::read(&frame.headers, &frame.body).ok()??).ok()
+}

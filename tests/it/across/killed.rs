@@ -1,0 +1,163 @@
+//! The operator's side is killed, stopped and left, and another process goes on.
+
+use nix::sys::signal::Signal;
+
+use super::fleet::{Fleet, wait_for};
+use super::phases::{Held, Phase};
+use crate::sandbox::Running;
+
+const WEB: [&str; 3] = ["web01", "web02", "web03"];
+
+fn killed_and_gone_on_with(phase: Phase) {
+    let held = Held::new(Fleet::new(&WEB), phase);
+    let mut operator = held.begin();
+    operator.signal(Signal::SIGKILL);
+    operator.wait();
+    held.go_on();
+    if phase == Phase::Canary {
+        // A node never waits for the operator in the middle of its turn, and nobody else begins.
+        wait_for("the end of web01's turn", || held.fleet.serves("web01") == "v2");
+        assert_eq!(held.fleet.all_serve(), ["v2", "v1", "v1"]);
+    }
+    let plan = held.fleet.newest_plan();
+    held.fleet
+        .operator(["rollout", "status", &plan])
+        .run()
+        .success()
+        .stdout_has("left in the middle")
+        .stderr_has("rollout resume");
+    let said = held.fleet.operator(["rollout", "resume", &plan]).run().code(held.status());
+    said.stdout_has(if held.status() == 0 { "3 of 3 hosts live; success" } else { "0 of 3 hosts live; rolled-back: " });
+    held.assert_done();
+}
+
+#[test]
+fn killed_while_hosts_prepare() {
+    killed_and_gone_on_with(Phase::Prepare);
+}
+
+#[test]
+fn killed_in_the_canarys_turn() {
+    killed_and_gone_on_with(Phase::Canary);
+}
+
+#[test]
+fn killed_while_the_canary_is_watched() {
+    killed_and_gone_on_with(Phase::Bake);
+}
+
+#[test]
+fn killed_in_a_batch() {
+    killed_and_gone_on_with(Phase::Batch);
+}
+
+#[test]
+fn killed_while_hosts_go_back() {
+    killed_and_gone_on_with(Phase::WindUp);
+}
+
+#[test]
+fn one_process_at_a_time_conducts_a_plan() {
+    let held = Held::new(Fleet::new(&WEB), Phase::Canary);
+    let mut operator = held.begin();
+    let plan = held.fleet.newest_plan();
+    held.fleet.operator(["rollout", "resume", &plan]).run().code(1).stderr_has("another process conducts plan ");
+    held.fleet
+        .operator(["rollout", "status"])
+        .run()
+        .success()
+        .stdout_has("; under way\n")
+        .stdout_has("\n  web01  switching");
+    held.fleet.operator(["rollout", "list"]).run().success().stdout_has(": under way\n");
+    held.go_on();
+    assert_eq!(operator.wait().code(), Some(0));
+    held.assert_done();
+}
+
+#[test]
+fn ctrl_c_stops_before_the_next_host() {
+    let held = Held::new(Fleet::new(&WEB), Phase::Canary);
+    let mut operator = held.begin();
+    operator.signal(Signal::SIGINT);
+    operator.stderr_line("stopping: no further host begins");
+    held.go_on();
+    assert_eq!(operator.wait().code(), Some(1));
+    let said = String::from_utf8(operator.rest()).unwrap();
+    assert!(said.contains("1 of 3 hosts live; stopped: the operator stopped it\n"), "{said}");
+    assert!(said.contains("\n  web01  live ") && said.contains("\n  web02  dropped\n  web03  dropped\n"), "{said}");
+    assert_eq!(held.fleet.all_serve(), ["v2", "v1", "v1"]);
+    assert_eq!(held.fleet.releases("web02"), 1);
+}
+
+#[test]
+fn ctrl_c_twice_leaves_and_says_what_runs_on() {
+    let held = Held::new(Fleet::new(&WEB), Phase::Canary);
+    let mut operator: Running = held.begin();
+    operator.signal(Signal::SIGINT);
+    operator.stderr_line("stopping: no further host begins");
+    operator.signal(Signal::SIGINT);
+    assert_eq!(operator.wait().code(), Some(1));
+    let (said, told) = (operator.rest(), operator.stderr());
+    let (said, told) = (String::from_utf8(said).unwrap(), String::from_utf8(told).unwrap());
+    assert!(said.contains("; left: ") && said.contains("\n  web01  switching"), "{said}");
+    assert!(told.contains("runs on by itself: web01\n"), "{told}");
+    assert!(told.contains(": web02, web03\n"), "{told}");
+    let plan = held.fleet.newest_plan();
+    assert!(told.contains(&format!("to go on: failcake rollout resume {plan}\n")), "{told}");
+    held.go_on();
+    held.fleet.operator(["rollout", "resume", &plan]).run().success();
+    held.assert_done();
+}
+
+#[test]
+fn programs_are_told_what_runs_on() {
+    let held = Held::new(Fleet::new(&WEB), Phase::Canary);
+    let mut operator = held.fleet.deploy("v2", "web*", &["--json"]).start();
+    operator.stdout_line("\"event\":\"canary\"");
+    operator.signal(Signal::SIGTERM);
+    operator.stdout_line("\"event\":\"stopping\"");
+    operator.signal(Signal::SIGTERM);
+    let left: serde_json::Value = serde_json::from_str(&operator.stdout_line("\"event\":\"left\"")).unwrap();
+    assert_eq!((&left["runs_on"][0], &left["staged"][0]), (&"web01".into(), &"web02".into()));
+    assert_eq!(left["resume"], format!("failcake rollout resume {}", held.fleet.newest_plan()));
+    assert_eq!(operator.wait().code(), Some(1));
+}
+
+#[test]
+fn ctrl_c_before_anything_was_sent_ends_it_at_once() {
+    let mut fleet = Fleet::new(&["web01"]);
+    fleet.release("v1", &[]);
+    drop(fleet.embedded.take());
+    let mut operator = fleet.deploy("v1", "web01", &[]).start();
+    // It waits for the broker for seconds; it has its own handler by the time that it has signed.
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    operator.signal(Signal::SIGINT);
+    assert_eq!(operator.wait().code(), Some(1));
+    assert!(String::from_utf8(operator.stderr()).unwrap().contains("stopped before anything was sent"));
+}
+
+#[test]
+fn a_host_that_missed_the_end_is_told_again() {
+    let mut fleet = Fleet::new(&WEB);
+    let gate = fleet.gate("turn");
+    fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST = web01 ] || {{ {}; }}", gate.script()))]);
+    fleet.start();
+    let mut operator = fleet.deploy("v1", "web*", &["--batch", "1", "--patience", "2s"]).start();
+    gate.wait_for("web02");
+    // The machine dies in the middle of it, and is there again when all is over.
+    fleet.node("web02").signal(Signal::SIGKILL);
+    assert_eq!(operator.wait().code(), Some(1));
+    gate.open();
+    fleet.start_node("web02");
+    fleet.listens("web02");
+    let plan = fleet.newest_plan();
+    fleet.release("v2", &[]);
+    fleet
+        .deploy("v2", "web*", &[])
+        .run()
+        .code(1)
+        .stdout_has(&format!("stopped: web02 refused: www is in plan {plan} "));
+    fleet.operator(["rollout", "resume", &plan]).run().success().stderr_has("is over, and every host knows it");
+    fleet.deploy("v2", "web*", &[]).run().success();
+    assert_eq!(fleet.all_serve(), ["v2"; 3]);
+}
