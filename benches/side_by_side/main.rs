@@ -3,8 +3,8 @@
 //! Times are medians of turn-by-turn rounds with ratios; nothing here passes or fails by a time.
 
 mod deploy;
-mod fleet;
 mod fetch;
+mod fleet;
 mod hook;
 mod measure;
 mod place;

@@ -342,7 +342,7 @@ impl<'a> Conductor<'a> {
         // Preparing was cut short because it was told to drop it all: that it did is still to come.
         let is_aborting = self.rollout.host(node).is_some_and(|host| host.state() == State::Aborting);
         if is_aborting && *step == Some(Step::Prepare) && matches!(answer, Answer::Failed { .. }) {
-            said = rollout::Answer::Progress;
+            said = rollout::Answer::Progress { step: rollout::Step::Abort };
         }
         let is_parting = *step == Some(Step::Verdict) && !matches!(answer, Answer::Accepted | Answer::Progress { .. });
         if is_parting {

@@ -9,8 +9,8 @@
 //! that `foo` can make room for `foo/bar`.
 
 mod damage;
-mod look_up;
 mod look;
+mod look_up;
 mod refs;
 mod work_tree;
 

@@ -1,8 +1,8 @@
 //! One integration binary: each module reads like a terminal session with the real programs.
 
+mod access;
 mod across;
 mod asking;
-mod access;
 mod broker;
 mod broker_interop;
 mod check;
