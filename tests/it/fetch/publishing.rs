@@ -1,7 +1,12 @@
 //! The modes that publish: directories that are always whole, and nobody else's ever touched.
 
+use std::io::Read as _;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::*;
 
@@ -176,36 +181,58 @@ fn branches_side_by_side_and_tags() {
     assert_eq!(machine.read("tags/v1/a"), "2", "a tag that was moved");
 }
 
+/// Files of the tree that is read: one that git writes first, one that it writes last, and some between.
+const READ: [&str; 5] = ["a", "deep/b", "deep/er/c", "m", "z"];
+/// Of two readers together.
+const READS: u32 = 1_000_000;
+
 #[test]
-fn a_reader_never_sees_a_mixed_or_missing_tree() {
+fn in_a_million_reads_no_reader_sees_a_mixed_or_missing_tree() {
     let machine = publishing("mode: branch, target: ROOT/site, grace: 60s");
-    let files = |text: &'static str| [("a", text), ("deep/b", text), ("z", text)];
-    push(&machine, "master", &files("0"));
+    let files = |text: &'static str| READ.map(|name| (name, text));
+    let commits = ["1", "2"].map(|text| push(&machine, "master", &files(text)));
     machine.fetch(&[]).ok();
-    let (done, site) = (AtomicBool::new(false), machine.path("site"));
+    let site = machine.path("site");
+    let (read, exchanges, failed) = (AtomicU32::new(0), AtomicU32::new(0), AtomicBool::new(false));
+    let is_enough = || read.load(Ordering::Relaxed) >= READS && exchanges.load(Ordering::Relaxed) >= 10;
+    let is_over = || is_enough() || failed.load(Ordering::Relaxed);
+    let open = |folder: Option<&fs::File>, path: &std::path::Path| {
+        let dir = folder.map_or(nix::fcntl::AT_FDCWD, AsFd::as_fd);
+        let file = nix::fcntl::openat(dir, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        fs::File::from(file.unwrap_or_else(|errno| panic!("{}: {errno}", path.display())))
+    };
+    let text = |folder: Option<&fs::File>, path: &std::path::Path| {
+        let (mut file, mut octets) = (open(folder, path), [0; 64]);
+        let length = file.read(&mut octets).unwrap();
+        read.fetch_add(1, Ordering::Relaxed);
+        octets[..length].to_vec()
+    };
     std::thread::scope(|scope| {
-        let reader = scope.spawn(|| {
-            let mut rounds = 0_u32;
-            while !done.load(Ordering::Relaxed) || rounds < 1000 {
-                // Through one descriptor: what a reader sees who opened the directory once.
-                let folder = fs::File::open(&site).unwrap();
-                let at = |name: &str| {
-                    let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&folder));
-                    fs::read_to_string(path).unwrap()
-                };
-                let seen = [at("a"), at("deep/b"), at("z")];
-                assert!(seen[0] == seen[1] && seen[1] == seen[2], "a mixed view: {seen:?}");
-                assert!(!fs::read_to_string(site.join("a")).unwrap().is_empty());
-                rounds += 1;
-            }
+        let readers = [0, 1].map(|_| {
+            scope.spawn(|| {
+                while !is_over() {
+                    // Through one descriptor: what a reader sees who opened the directory once.
+                    let folder = open(None, &site);
+                    let seen = READ.map(|name| text(Some(&folder), name.as_ref()));
+                    assert!(seen[0].len() == 1 && seen.iter().all(|it| *it == seen[0]), "a mixed view: {seen:?}");
+                    // By its path: each file is there, and whole, of whichever tree.
+                    for name in READ {
+                        let seen = text(None, &site.join(name));
+                        assert!(seen == b"1" || seen == b"2", "{name}: {seen:?}");
+                    }
+                }
+            })
         });
-        for round in 0..10 {
-            push(&machine, "master", &files(["1", "2"][round % 2]));
-            machine.fetch(&[]).ok();
+        while readers.iter().all(|reader| !reader.is_finished()) {
+            let commit = &commits[usize::from(exchanges.load(Ordering::Relaxed) % 2 == 1)];
+            machine.write("spog.git/refs/heads/master", &format!("{commit}\n"));
+            assert!(machine.fetch(&[]).ok().contains("published: "));
+            exchanges.fetch_add(1, Ordering::Relaxed);
         }
-        done.store(true, Ordering::Relaxed);
-        reader.join().unwrap();
+        failed.store(!is_enough(), Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
+    assert!(is_enough());
 }
 
 #[test]
