@@ -114,7 +114,8 @@ fn a_host_that_falls_silent_in_its_turn_is_told_from_one_that_failed() {
     fleet.node("web02").signal(Signal::SIGCONT);
     wait_for("the end of web02's turn", || fleet.serves("web02") == "v1");
     assert_eq!(fleet.all_serve(), ["v1", "v1", ""]);
-    fleet.operator(["rollout", "status"]).run().success().stdout_has("\n  web02  live");
+    let status = || fleet.operator(["rollout", "status"]).run().success().text();
+    wait_for("web02 to say so", || status().contains("\n  web02  live"));
 }
 
 #[test]
