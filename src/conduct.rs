@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::config::{self, Config};
+use crate::deploy::Origin;
 use crate::deploy::person::find;
 use crate::fleet;
 use crate::git;
@@ -144,11 +145,18 @@ pub fn begin(
     let issued = jiff::Timestamp::now();
     let not_after = draft::not_after(issued, options.within())?;
     let mut interrupts = Interrupts::listen()?;
-    let (_, repo) = find(config, site).map_err(Error::Config)?;
+    let (_, origin) = find(config, site).map_err(Error::Config)?;
     // It comes up while git and ssh-keygen work.
     let connection = if dry_run { None } else { Some(run::connect(config)?) };
     let action = match wish {
-        Wish::Deploy(reference) => draft::resolve(repo, &reference, interrupts.stop())?,
+        Wish::Deploy(reference) => match origin {
+            Origin::Git(repo) => draft::resolve(repo, &reference, interrupts.stop())?,
+            Origin::Svn(_) | Origin::Farm(_) => {
+                return Err(usage(&format!(
+                    "site {site}: --on deploys sites of one git repository; deploy one of Subversion or a farm on each host"
+                )));
+            }
+        },
         Wish::Rollback(to) => Action::Rollback { to },
     };
     let mut view = View::new(json);

@@ -25,6 +25,7 @@ use crate::stomp::url::BrokerUrl;
 
 mod effective;
 mod facts;
+mod farm;
 mod file;
 mod jenkins;
 mod legacy;
@@ -35,6 +36,7 @@ mod svn;
 mod tests;
 mod word;
 
+pub use farm::{Directory, Farm, Placed};
 pub use jenkins::{Jenkins, JobName, Pattern, Project, Template, Word};
 pub use legacy::{Import, WriteError, import};
 pub use svn::{Externals, SvnRepo};
@@ -430,8 +432,10 @@ impl Mode {
 pub struct Site {
     /// Name.
     pub name: SiteName,
-    /// `repo:`, one of `repos:`.
+    /// `repo:`, one of `repos:`; of a farm, its first one.
     pub repo: RepoName,
+    /// `farm:`, instead of one repository.
+    pub farm: Option<Farm>,
     /// `path:` that holds `releases/`, `current`, `shared/`, `revisions.log`; absolute.
     pub path: PathBuf,
     /// `user:` who owns the releases and runs the scripts.

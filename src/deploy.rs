@@ -1,6 +1,8 @@
 //! Make one revision live on this machine, or go back to an earlier release.
 
+mod farm;
 mod in_place;
+mod origin;
 mod owner;
 pub mod person;
 mod prepare;
@@ -20,14 +22,19 @@ pub use owner::Owner;
 pub use prepare::{Prepared, drop_prepared, fetch_missing};
 pub use turn::Left;
 
-use crate::config::{PostFailure, Repo, Site, SiteMode};
+use crate::config::{self, PostFailure, Repo, Site, SiteMode};
 use crate::git;
-use crate::git::local::{Kind, Local};
+use crate::git::local::Kind;
 use crate::name::{RepoName, Rev};
 use crate::process::{self, Stop, User};
-use crate::release::{self, Begun, Held, Place, Record, ReleaseName, Step};
+use crate::release::{self, Begun, Held, Part, Place, Record, ReleaseName, Step};
 use crate::script;
+use crate::svn;
 use crate::tree;
+use origin::Wanted;
+
+pub use farm::check_directories;
+pub use origin::{Origin, Project};
 
 /// Free space wanted beyond what the last release weighed: records, logs, the file system's own.
 const SLACK: u64 = 1024 * 1024;
@@ -41,7 +48,20 @@ pub enum Error {
     #[error(transparent)]
     Git(#[from] git::Error),
     #[error(transparent)]
+    Svn(#[from] svn::remote::Error),
+    #[error(transparent)]
+    Reference(#[from] svn::reference::NoReference),
+    #[error(transparent)]
+    Farm(#[from] farm::Error),
+    // Not transparent: its exit status is that of the configuration.
+    #[error("{0}")]
+    Config(#[from] config::Error),
+    #[error(transparent)]
     Process(#[from] process::Error),
+    #[error("there is no {reference} in {url}")]
+    NoSuchLine { reference: String, url: String },
+    #[error("{expected} was asked for, which is a commit of git, and this site is of {url}: deploy it on its host")]
+    NotGit { expected: Rev, url: String },
     #[error(
         "{reference:?} is no tag, no branch of the remote and no full commit id in {}; `failcake fetch {repo}` gets what is \
          new", path.display()
@@ -109,8 +129,11 @@ pub struct Done {
     /// The tag, branch or commit it was deployed as.
     #[serde(rename = "ref")]
     pub reference: String,
-    /// Its commit.
+    /// Its commit, or the [`Revision::id`](release::Revision::id) of what is no commit.
     pub commit: Option<String>,
+    /// The parts of a link farm.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// The release that was live before.
     pub previous: Option<ReleaseName>,
     /// Releases that were removed.
@@ -125,8 +148,11 @@ pub struct Plan {
     /// The tag, branch or commit.
     #[serde(rename = "ref")]
     pub reference: String,
-    /// Its commit.
+    /// Its commit, or the [`Revision::id`](release::Revision::id) of what is no commit.
     pub commit: String,
+    /// The parts of a link farm.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// The live release.
     pub previous: Option<ReleaseName>,
     /// Its commit.
@@ -154,9 +180,9 @@ pub type Tell<'a> = &'a mut dyn FnMut(Said<'_>);
 pub struct Here<'a> {
     /// The site.
     pub site: &'a Site,
-    /// Its repository.
-    pub repo: &'a Repo,
-    /// All repositories: submodules come from their clones.
+    /// Where its files come from.
+    pub repo: &'a Origin<'a>,
+    /// All repositories of git: submodules come from their clones.
     pub repos: &'a BTreeMap<RepoName, Repo>,
     /// This machine's name.
     pub host: &'a str,
@@ -226,22 +252,22 @@ impl Here<'_> {
             place.make()?;
         }
         let held = place.lock(&request.who, &what, request.wait, self.stop)?;
-        let commit = self.resolve(request)?;
-        if self.site.mode == SiteMode::InPlace {
-            return self.deploy_in_place(&held, &commit, request, tell);
+        let wanted = self.resolve(request)?;
+        if let (SiteMode::InPlace, Origin::Git(repo)) = (self.site.mode, self.repo) {
+            return self.deploy_in_place(&held, repo, &wanted.revision(), request, tell);
         }
         held.check_shared(&self.site.shared)?;
+        check_directories(self.site)?;
         self.check_space(&held)?;
         let way_back = held.current_target()?;
 
-        let mut record =
-            match held.staged(&request.id)?.filter(|staged| staged.commit.as_deref() == Some(commit.as_str())) {
-                Some(mut staged) => {
-                    held.take_up(&mut staged)?;
-                    staged
-                }
-                None => self.stage(&held, &commit, request, tell)?,
-            };
+        let mut record = match held.staged(&request.id)?.filter(|staged| wanted.is(staged)) {
+            Some(mut staged) => {
+                held.take_up(&mut staged)?;
+                staged
+            }
+            None => self.stage(&held, &wanted, request, tell)?,
+        };
         self.build(&held, &mut record, request, tell)?;
         self.go_live(&held, &mut record, way_back.as_deref(), request, tell)?;
 
@@ -266,7 +292,9 @@ impl Here<'_> {
     }
 
     fn prune(&self, held: &Held, tell: Tell<'_>) -> Vec<ReleaseName> {
-        held.prune(self.site.keep, self.site.grace).unwrap_or_else(|error| {
+        let pruned = held.prune(self.site.keep, self.site.grace);
+        let pruned = pruned.and_then(|removed| held.prune_trees().map(|()| removed));
+        pruned.unwrap_or_else(|error| {
             tell(Said::Step(&format!("old releases were not removed: {error}")));
             Vec::new()
         })
@@ -280,18 +308,16 @@ impl Here<'_> {
         let place = place(self.site);
         let previous = place.current()?;
         place.check_hold()?;
-        let commit = self.resolve(request)?;
+        let wanted = self.resolve(request)?;
         place.check_shared(&self.site.shared)?;
+        check_directories(self.site)?;
         let previous_commit = previous.as_ref().and_then(|name| place.commit(name));
-        let changes = match previous_commit.as_ref().and_then(|rev| rev.parse().ok()) {
-            // A commit that the clone has no more can't be compared; that must not stop the deploy.
-            Some(from) => self.clone_of().changes(&from, &commit).unwrap_or_default(),
-            None => String::new(),
-        };
+        let changes = previous.as_ref().map(|from| self.changes(&place, from, &wanted)).unwrap_or_default();
         Ok(Plan {
             site: self.site.name.to_string(),
-            reference: request.reference.clone(),
-            commit: commit.to_string(),
+            reference: wanted.reference(request),
+            commit: wanted.revision().id(),
+            parts: if let Wanted::Farm { parts, .. } = wanted { parts } else { Vec::new() },
             previous,
             previous_commit,
             changes: changes.lines().map(str::to_owned).collect(),
@@ -318,8 +344,8 @@ impl Here<'_> {
         tell: Tell<'_>,
     ) -> Result<Done, Error> {
         let mut target = held.rollback_target(&current, to)?;
-        if self.site.mode == SiteMode::InPlace {
-            self.check_out(held, &target, tell).map_err(|why| Error::CheckOut { why })?;
+        if let (SiteMode::InPlace, Origin::Git(repo)) = (self.site.mode, self.repo) {
+            self.check_out(held, repo, &target, tell).map_err(|why| Error::CheckOut { why })?;
             held.record_rolled_back(&current, &request.who, &target)?;
         } else {
             held.whole(&target.release)?;
@@ -344,21 +370,10 @@ impl Here<'_> {
             release: record.release.clone(),
             reference: record.reference.clone(),
             commit: record.commit.clone(),
+            parts: record.parts.clone(),
             previous,
             removed,
         }
-    }
-
-    fn clone_of(&self) -> Local<'_> {
-        self.clone_at(self.repo)
-    }
-
-    fn clone_at<'a>(&'a self, repo: &'a Repo) -> Local<'a> {
-        Local { path: &repo.path, user: self.user, timeout: repo.timeout, stop: self.stop }
-    }
-
-    fn resolve(&self, request: &Request) -> Result<Rev, Error> {
-        prepare::resolve(&self.clone_of(), self.repo, request)
     }
 
     /// Room for another release like the last one? What turns out not to fit all the same fails while it is staged.
@@ -374,10 +389,11 @@ impl Here<'_> {
     }
 
     /// From an empty folder to all the files of a release. What fails leaves `current` alone.
-    fn stage(&self, held: &Held, commit: &Rev, request: &Request, tell: Tell<'_>) -> Result<Record, Error> {
-        let Begun { mut record, from_spare } = held.begin(commit, &request.reference, &request.who, &request.id)?;
-        tell(Said::Step(&format!("release {} of {} ({commit})", record.release, request.reference)));
-        let written = self.write_files(held, &mut record, from_spare, tell);
+    fn stage(&self, held: &Held, wanted: &Wanted, request: &Request, tell: Tell<'_>) -> Result<Record, Error> {
+        let (revision, reference) = (wanted.revision(), wanted.reference(request));
+        let Begun { mut record, from_spare } = held.begin(&revision, &reference, &request.who, &request.id)?;
+        tell(Said::Step(&format!("release {} of {reference} ({})", record.release, record.commits())));
+        let written = self.write_files(held, &mut record, wanted, from_spare, tell);
         written.map_err(|why| self.failed_to_build(held, &mut record, Step::Stage, why, tell))?;
         Ok(record)
     }
@@ -417,7 +433,7 @@ impl Here<'_> {
         }
         if matches!(step, Step::Stage | Step::Shared) {
             // Half a tree helps nobody, and a full disk needs the room.
-            let _ = held.discard_staged(&record.release);
+            let _ = held.discard_staged(&record.release).and_then(|()| held.prune_trees());
         }
         self.failed(held, record, step, why, tell)
     }
@@ -469,7 +485,8 @@ impl Here<'_> {
 
     /// A script that is missing is an error only if the site requires it.
     fn find_script(&self, held: &Held, release: &ReleaseName, step: Step) -> Result<(), String> {
-        let found = script::find(&self.site.scripts, &held.release(release), step.as_str()).map_err(text)?;
+        let inside = [held.release(release), held.trees()];
+        let found = script::find(&self.site.scripts, &inside, step.as_str()).map_err(text)?;
         let is_required = self.site.required.iter().any(|script| script == step.as_str());
         if found.is_none() && is_required {
             let folder = held.release(release).join(&self.site.scripts);
@@ -488,11 +505,12 @@ impl Here<'_> {
     ) -> Result<(), script::Error> {
         let Some(record) = scene.record else { return Ok(()) };
         let release = held.release(&record.release);
-        let Some(program) = script::find(&self.site.scripts, &release, step.as_str())? else { return Ok(()) };
+        let inside = [release.clone(), held.trees()];
+        let Some(program) = script::find(&self.site.scripts, &inside, step.as_str())? else { return Ok(()) };
         let call = script::Call {
             program: &program,
             folder: &release,
-            args: &["-t", &record.reference],
+            args: &["-t", scene.reference()],
             env: &self.environment(held, scene),
             log: Some(&held.log(&record.release)),
             user: self.user,
@@ -504,18 +522,33 @@ impl Here<'_> {
 
     fn environment(&self, place: &Place, scene: &Scene<'_>) -> Vec<(&'static str, OsString)> {
         let flag = |set: bool| OsString::from(if set { "1" } else { "0" });
+        // Of a farm, scripts are told of the repository that is deployed: what else is in it stands in REVISION.
+        let part = scene.record.and_then(|record| record.asked().first().copied());
+        let commit_of = |name: &ReleaseName| match part {
+            Some(part) => {
+                let was = place.parts(name).into_iter().find(|was| was.repo == part.repo);
+                was.map(|was| was.commit.to_string())
+            }
+            None => place.commit(name),
+        };
+        let previous_commit = scene.previous.and_then(commit_of);
+        let commit = match part {
+            Some(part) => Some(part.commit.to_string()),
+            None => scene.record.and_then(|record| record.commit.clone()),
+        };
         let folder = |name: Option<&ReleaseName>| name.map(|name| place.release(name).into()).unwrap_or_default();
-        let previous_commit = scene.previous.and_then(|name| place.commit(name));
+        let parts = scene.record.filter(|_| part.is_some()).map(|record| record.reference.clone());
         vec![
             ("FAILCAKE_SITE", self.site.name.as_str().into()),
-            ("FAILCAKE_REF", scene.record.map_or(&scene.request.reference, |record| &record.reference).into()),
-            ("FAILCAKE_COMMIT", scene.record.and_then(|record| record.commit.clone()).unwrap_or_default().into()),
+            ("FAILCAKE_REF", scene.reference().into()),
+            ("FAILCAKE_COMMIT", commit.unwrap_or_default().into()),
             ("FAILCAKE_PREVIOUS_COMMIT", previous_commit.unwrap_or_default().into()),
             ("FAILCAKE_RELEASE", folder(scene.record.map(|record| &record.release))),
             ("FAILCAKE_PREVIOUS_RELEASE", folder(scene.previous)),
             ("FAILCAKE_CURRENT", place.current_link().into()),
             ("FAILCAKE_SHARED", place.shared().into()),
-            ("FAILCAKE_REPO", self.repo.path.clone().into()),
+            ("FAILCAKE_REPO", self.repo_for_scripts(part)),
+            ("FAILCAKE_PARTS", parts.unwrap_or_default().into()),
             ("FAILCAKE_REQUEST_ID", scene.request.id.clone().into()),
             ("FAILCAKE_WHO", scene.request.who.clone().into()),
             ("FAILCAKE_HOST", self.host.into()),
@@ -540,6 +573,16 @@ struct Scene<'a> {
     previous: Option<&'a ReleaseName>,
     rollback: bool,
     request: &'a Request,
+}
+
+impl Scene<'_> {
+    /// Of a farm, the tag alone, as scripts always knew it.
+    fn reference(&self) -> &str {
+        match self.record {
+            Some(record) => record.asked().first().map_or(&record.reference, |part| &part.reference),
+            None => &self.request.reference,
+        }
+    }
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -4,6 +4,7 @@
 //! SITE/current -> releases/20260131120000-1a2b3c4     switched by rename, so it is never missing
 //! SITE/releases/…                                     whole trees; one that is being built has a record that says so
 //! SITE/shared/…                                       linked into each release
+//! SITE/trees/…                                        what link farms lead to
 //! SITE/revisions.log                                  a line per deploy and rollback
 //! SITE/.failcake/lock                                 held (flock) while anything here is changed
 //! SITE/.failcake/hold                                 a person's freeze: who, since when, why
@@ -22,7 +23,9 @@ mod held;
 mod hold;
 mod lock;
 mod record;
+mod revision;
 mod tidy;
+mod trees;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -35,8 +38,9 @@ pub use held::{Begun, Held};
 pub use hold::Hold;
 pub use lock::{Holder, Lock};
 pub use record::{NoReleaseName, Record, ReleaseName, RolledBack, State, Step, When};
+pub use revision::{Part, Revision, short};
+pub use trees::TreeName;
 
-use crate::name::Rev;
 use crate::process::Stop;
 
 /// Releases that failed or were rolled back from are kept, this many, for whoever looks for the cause.
@@ -81,6 +85,8 @@ pub enum Error {
     NoSharedFile(PathBuf),
     #[error("shared path {}: {why}", name.display())]
     BadShared { name: PathBuf, why: String },
+    #[error("{} can't be put into the release: the commit has something that is no folder at {}", name.display(), part.display())]
+    InTheWay { name: PathBuf, part: PathBuf },
     #[error("there is no release {0} here; `failcake state SITE` lists them")]
     NoRelease(ReleaseName),
     #[error("{0}")]
@@ -264,9 +270,24 @@ impl Place {
         }
     }
 
-    /// A release's commit, from its record or its `REVISION`.
+    /// A release's [`Revision::id`], from its record or its `REVISION`.
     pub fn commit(&self, name: &ReleaseName) -> Option<String> {
-        self.record(name).map_or_else(|| read_revision(&self.release(name)), |record| record.commit)
+        let read = || read_revision(&self.release(name)).map(|revision| revision.id());
+        self.record(name).map_or_else(read, |record| record.commit)
+    }
+
+    /// The parts of a release that is a link farm, from its record or its `REVISION`; none of any other.
+    pub fn parts(&self, name: &ReleaseName) -> Vec<Part> {
+        if let Some(record) = self.record(name).filter(|record| !record.parts.is_empty()) {
+            return record.parts;
+        }
+        let folder = self.release(name);
+        let Some(Revision::Farm(parts)) = read_revision(&folder) else { return Vec::new() };
+        let tree = |part: &Part| {
+            let link = fs::read_link(folder.join(&part.target)).ok()?;
+            link.parent()?.ends_with("trees").then(|| link.file_name()?.to_str()?.parse().ok()).flatten()
+        };
+        parts.into_iter().map(|part| Part { tree: tree(&part), ..part }).collect()
     }
 
     /// Are the shared paths there, as far as they can't be made? A path whose last part has no dot (`uploads`) is taken for
@@ -344,7 +365,7 @@ impl Place {
 
 /// The familiar line of `revisions.log` for a deploy.
 pub fn deployed_line(record: &Record) -> String {
-    let commit = record.commit.as_deref().unwrap_or("?");
+    let commit = record.commits();
     format!("Branch {} (at {commit}) deployed as release {} by {}", record.reference, record.release, record.who)
 }
 
@@ -358,15 +379,16 @@ fn is_folder_by_name(name: &Path) -> bool {
     !name.file_name().unwrap_or_default().as_bytes().contains(&b'.')
 }
 
-fn read_revision(folder: &Path) -> Option<String> {
+fn read_revision(folder: &Path) -> Option<Revision> {
     let path = folder.join("REVISION");
     // A commit's own link could lead to anything.
     if !fs::symlink_metadata(&path).ok()?.is_file() {
         return None;
     }
     let mut text = String::new();
-    open(&path).ok()?.take(100).read_to_string(&mut text).ok()?;
-    text.trim().parse::<Rev>().ok().map(|rev| rev.to_string())
+    // A farm of a thousand parts fits.
+    open(&path).ok()?.take(1024 * 1024).read_to_string(&mut text).ok()?;
+    Revision::parse(&text)
 }
 
 /// To read from. A FIFO that somebody laid in the file's place holds nobody up: it is empty.

@@ -64,13 +64,13 @@ fn no_interpreter(error: &process::Error) -> &'static str {
 }
 
 /// Looks for the script `name`, or `name.sh`, in `folder`: one of the release, or an absolute one. That there is none is
-/// fine.
+/// fine. `inside` is the release, and where links of it may lead.
 ///
 /// # Errors
 /// There is one that must not or can't be run.
-pub fn find(folder: &Path, release: &Path, name: &str) -> Result<Option<PathBuf>, Error> {
+pub fn find(folder: &Path, inside: &[PathBuf; 2], name: &str) -> Result<Option<PathBuf>, Error> {
     for name in [name.to_owned(), format!("{name}.sh")] {
-        let path = release.join(folder).join(name);
+        let path = inside[0].join(folder).join(name);
         // Through a link in the middle of the path it is found too, wherever that leads: looked at below.
         if fs::symlink_metadata(&path).is_err() {
             continue;
@@ -80,8 +80,8 @@ pub fn find(folder: &Path, release: &Path, name: &str) -> Result<Option<PathBuf>
             |source| Error::Lost { path, source }
         };
         let real = path.canonicalize().map_err(lost(&path))?;
-        let release = release.canonicalize().map_err(lost(release))?;
-        if folder.is_relative() && !real.starts_with(&release) {
+        let is_inside = |folder: &PathBuf| folder.canonicalize().is_ok_and(|folder| real.starts_with(folder));
+        if folder.is_relative() && !inside.iter().any(is_inside) {
             return Err(Error::Outside { path, to: real });
         }
         if !fs::metadata(&real).is_ok_and(|meta| meta.is_file()) {

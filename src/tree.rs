@@ -1,4 +1,4 @@
-//! A commit as a directory: written anew, or from a tree of another commit by what differs.
+//! A commit, or a tree of Subversion, as a directory: written anew, or from a tree of another commit by what differs.
 //!
 //! Nothing here is atomic: whoever calls decides which name the folder gets, and when.
 
@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::git::{self, local::Local};
 use crate::name::Rev;
+use crate::svn;
 
 mod whole;
 
@@ -21,6 +22,8 @@ pub use whole::{Source, complete};
 pub enum Error {
     #[error(transparent)]
     Git(#[from] git::Error),
+    #[error(transparent)]
+    Svn(#[from] svn::remote::Error),
     #[error("can't write {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("the index {} is none that this program wrote", .0.display())]
@@ -54,7 +57,7 @@ pub struct Listing {
 /// git failed or the disk is full; the folder then holds a part.
 pub fn write(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Result<Listing, Error> {
     clone.read_tree(commit, tree, index)?;
-    write_revision(tree, commit)?;
+    write_revision(tree, &format!("{commit}\n"))?;
     list(index)
 }
 
@@ -69,18 +72,50 @@ pub fn write(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Resu
 pub fn renew(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Result<Listing, Error> {
     clone.read_tree(commit, tree, index)?;
     clone.clean(tree, index)?;
-    write_revision(tree, commit)?;
+    write_revision(tree, &format!("{commit}\n"))?;
     list(index)
 }
 
+/// Writes the files of a tree of Subversion and `REVISION` into the empty folder `tree`. Gives their number and bytes.
+///
+/// A crash leaves a part of it, as with [`write`].
+///
+/// # Errors
+/// svn failed or the disk is full; the folder then holds a part.
+pub fn export(project: &svn::remote::Remote<'_>, found: &svn::remote::Found, tree: &Path) -> Result<(u64, u64), Error> {
+    project.export(found, tree)?;
+    let weight = weigh(tree)?;
+    write_revision(tree, &format!("{}\n", found.changed))?;
+    Ok(weight)
+}
+
+/// Files and bytes below a folder; links are files, and not followed.
+fn weigh(folder: &Path) -> Result<(u64, u64), Error> {
+    let fail = |source| Error::Io { path: folder.to_owned(), source };
+    let (mut files, mut bytes) = (0, 0);
+    for entry in fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        let meta = entry.metadata().map_err(fail)?;
+        let (more_files, more_bytes) = if meta.is_dir() { weigh(&entry.path())? } else { (1, meta.len()) };
+        files += more_files;
+        bytes += more_bytes;
+    }
+    Ok((files, bytes))
+}
+
 /// `REVISION`, as Capistrano has it. One that the commit has is replaced, and never written through: it may be a link.
-fn write_revision(tree: &Path, commit: &Rev) -> Result<(), Error> {
+///
+/// # Errors
+/// The disk is full, or has a folder there.
+pub fn write_revision(tree: &Path, text: &str) -> Result<(), Error> {
     let path = tree.join("REVISION");
     let written = match fs::remove_file(&path) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-        _ => {
-            OpenOptions::new().write(true).create_new(true).open(&path).and_then(|mut file| writeln!(file, "{commit}"))
-        }
+        _ => OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes())),
     };
     written.map_err(|source| Error::Io { path, source })
 }
@@ -99,7 +134,7 @@ pub fn overlay(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Re
         _ => {}
     }
     clone.read_tree(commit, tree, index)?;
-    write_revision(tree, commit)?;
+    write_revision(tree, &format!("{commit}\n"))?;
     list(index)
 }
 

@@ -168,6 +168,7 @@ fn look_at_all(config: &Config, args: &Args) -> Vec<Finding> {
     findings.extend(bus::brokers(&config.bus, args.round_trip.then(|| topics::uses(config))));
     findings.extend(bus::spool(&config.bus, &args.oldest));
     findings.extend(config.repos.values().flat_map(|repo| place::repo(repo, &looks)));
+    findings.extend(config.svn.values().flat_map(place::svn));
     findings.extend(config.sites.values().flat_map(place::site));
     findings.extend(room::free(config, args.free.unwrap_or(limits::ROOM)));
     findings.extend(node::node(&config));

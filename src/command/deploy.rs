@@ -7,19 +7,22 @@ use std::time::Instant;
 
 use crate::conduct;
 use crate::config::Source;
-use crate::deploy::person::{ask, find, tell};
+use crate::deploy::person::{ask, find, print_parts, tell};
 use crate::deploy::{Owner, Plan};
 use crate::name::SiteName;
 use crate::process::Stop;
 
 /// Make a tag, branch or commit live on this machine, or with --on on others.
 ///
-/// Stages a release from the local clone (no network), links what is shared, runs pre-deploy and pre-link, switches
+/// Stages a release from the local clone (no network), or of a Subversion site by an export from its server; links what is shared, runs pre-deploy and pre-link, switches
 /// `current` by one rename, runs post-deploy. Whatever fails or is killed, the site serves the old release or the new
 /// one, whole. A post-deploy that fails switches back.
 ///
 /// Scripts stand in the release's `deploy/` folder (or `scripts:` of the site) and get `-t REF` and FAILCAKE_… in their
 /// environment. What a script leaves running in its process group is ended with it: a daemon leaves it (setsid).
+///
+/// A link farm takes `REPO=REF` for each repository that changes, and leaves the others as they are. A REF without REPO is
+/// taken where only one of its repositories has it.
 ///
 /// With --on it goes over the bus to machines that run `failcake deploy --watch`: REF is resolved once, all of them fetch,
 /// check and stage it, then one has its turn, and the rest only if that worked. Ctrl-C stops before the next host begins,
@@ -35,11 +38,12 @@ pub struct Args {
     /// One of `sites:`.
     #[arg(required_unless_present = "watch")]
     site: Option<SiteName>,
-    /// A tag, else a branch of the remote, else a full commit id.
+    /// A tag, else a branch of the remote, else a full commit id; of a Subversion site `tags/NAME`, `branches/NAME`, `trunk`, or
+    /// a revision of trunk; of a link farm `REPO=REF`, one or more.
     #[arg(value_name = "REF", required_unless_present = "watch")]
-    reference: Option<String>,
+    references: Vec<String>,
     /// Stay, and deploy what signed plans on the bus ask for, until TERM; HUP reads the configuration again.
-    #[arg(long, conflicts_with_all = ["site", "reference", "dry_run", "wait", "on"])]
+    #[arg(long, conflicts_with_all = ["site", "references", "dry_run", "wait", "on"])]
     watch: bool,
     /// Say what would be done, from what to what, and which files change; touch nothing.
     #[arg(long)]
@@ -59,15 +63,16 @@ pub struct Args {
 /// # Errors
 /// Nothing was deployed: the old release serves on.
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
-    let (Some(site), Some(reference)) = (args.site, args.reference) else { return watching::run(source, args.json) };
+    let Some(site) = args.site.filter(|_| !args.watch) else { return watching::run(source, args.json) };
+    let reference = args.references.join(" ");
     if args.across.on.is_some() {
         return across::run(source, &site, reference, &args.across, args.dry_run, args.json);
     }
     let config = source.load()?;
-    let (site, repo) = find(&config, &site)?;
+    let (site, origin) = find(&config, &site)?;
     let request = ask(reference, args.wait);
     let owner = Owner::become_of(site, !args.dry_run, Stop::on_signals()?)?;
-    let here = owner.here(site, repo, &config.repos, config.node.as_str());
+    let here = owner.here(site, &origin, &config.repos, config.node.as_str());
     if args.dry_run {
         print_plan(&here.plan(&request)?, args.json)?;
         return Ok(ExitCode::SUCCESS);
@@ -91,6 +96,7 @@ fn print_plan(plan: &Plan, json: bool) -> anyhow::Result<()> {
     let from = plan.previous.as_ref().map_or("nothing", |name| name.as_str());
     let from_commit = plan.previous_commit.as_deref().unwrap_or("unknown commit");
     writeln!(stdout, "{}: would go from {from} ({from_commit}) to {} ({})", plan.site, plan.reference, plan.commit)?;
+    print_parts(&mut stdout, &plan.parts)?;
     for change in &plan.changes {
         writeln!(stdout, "{change}")?;
     }

@@ -5,6 +5,7 @@ mod report;
 mod watching;
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -26,7 +27,8 @@ const WORKERS: usize = 4;
 /// Clones what is missing, fetches what is new, removes what is gone. Each directory is exchanged as a whole, in one system
 /// call; what stands in its place and was not published from here is never touched.
 ///
-/// Without --watch or --drain it looks at the remotes now, once, and needs no broker.
+/// Without --watch or --drain it looks at the remotes now, once, and needs no broker. Of a Subversion repository nothing is
+/// kept here, so there is nothing to fetch: a deploy exports what it wants.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  failcake fetch               all configured repositories, now\n  \
                         failcake fetch spog          one of them\n  \
@@ -84,18 +86,33 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     };
     let (config, jobs) = load()?;
     if args.watch || args.drain {
+        if jobs.is_empty() {
+            return Err(config::Error("there is nothing to watch: no repository of git is configured, or named".into()).into());
+        }
         return watching::run(config, jobs, load, args.drain, args.json);
+    }
+    for repo in config.svn.values().filter(|repo| args.repos.is_empty() || args.repos.iter().any(|name| repo.name.as_str() == name)) {
+        tell_of(repo, args.json)?;
     }
     once(&jobs, args.json)
 }
 
+/// That there is nothing to do is no failure.
+fn tell_of(repo: &config::SvnRepo, json: bool) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout();
+    if json {
+        return writeln!(stdout, "{}", serde_json::json!({ "repo": repo.name, "svn": true, "ok": true }));
+    }
+    writeln!(stdout, "nothing to fetch: [{}] a deploy exports from its Subversion server", repo.name)
+}
+
 /// The named repositories, or all.
 fn select(config: &Config, names: &[String], shared: &Arc<Shared>) -> Result<Jobs, config::Error> {
-    if config.repos.is_empty() {
+    if config.repos.is_empty() && config.svn.is_empty() {
         return Err(config::Error("no repository is configured: name one with its path and url below `repos:`".into()));
     }
     let mut chosen: Vec<&config::Repo> = Vec::new();
-    for name in names {
+    for name in names.iter().filter(|name| !config.svn.keys().any(|repo| repo.as_str() == *name)) {
         let found = config.repos.values().find(|repo| repo.name.as_str() == name);
         chosen.push(found.ok_or_else(|| unknown(config, name))?);
     }
@@ -106,7 +123,7 @@ fn select(config: &Config, names: &[String], shared: &Arc<Shared>) -> Result<Job
 }
 
 fn unknown(config: &Config, name: &str) -> config::Error {
-    let known = config.repos.keys().map(RepoName::as_str);
+    let known = config.repos.keys().chain(config.svn.keys()).map(RepoName::as_str);
     let nearest = known.min_by_key(|known| strsim::damerau_levenshtein(known, name)).unwrap_or_default();
     config::Error(format!("no repository is called {name:?} below `repos:`; is it {nearest:?}?"))
 }

@@ -51,10 +51,10 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
         let finish = conduct::begin(&config, &args.site, wish, &args.across, args.dry_run, args.json)?;
         return Ok(if finish == Finish::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    let (site, repo) = find(&config, &args.site)?;
+    let (site, origin) = find(&config, &args.site)?;
     let request = ask(String::new(), args.wait);
     let owner = Owner::become_of(site, false, Stop::on_signals()?)?;
-    let here = owner.here(site, repo, &config.repos, config.node.as_str());
+    let here = owner.here(site, &origin, &config.repos, config.node.as_str());
     let done = here.rollback(args.to.as_ref(), &request, &mut tell(Instant::now()))?;
     let mut stdout = std::io::stdout().lock();
     if args.json {

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use crate::config::{Site, Source, parse_duration};
 use crate::deploy;
-use crate::deploy::person::find;
+use crate::deploy::person::{find, print_parts};
 use crate::name::SiteName;
-use crate::release::{Hold, Record, ReleaseName, State};
+use crate::release::{Hold, Record, ReleaseName, State, short};
 
 /// What is live on this machine, and what became of each release; with --on, what is live on others.
 ///
@@ -107,11 +107,14 @@ fn print(out: &mut impl std::io::Write, seen: &Seen) -> std::io::Result<()> {
         writeln!(out, "  busy: {holder}")?;
     }
     for record in seen.releases.iter().rev() {
-        let commit = record.commit.as_deref().and_then(|commit| commit.get(..7)).unwrap_or("?");
+        let commit = record.commit.as_deref().map_or("?", short);
         let is_current = seen.current.as_ref() == Some(&record.release);
         let mark = if is_current { '*' } else { ' ' };
         let became = became(record, is_current);
         writeln!(out, "{mark} {}  {} ({commit}) by {}: {became}", record.release, record.reference, record.who)?;
+        if is_current {
+            print_parts(out, &record.parts)?;
+        }
     }
     Ok(())
 }

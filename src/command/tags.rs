@@ -8,13 +8,18 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use crate::config::{self, Config, Source, parse_duration};
-use crate::deploy::place;
-use crate::git::local::{Local, Tag};
+use crate::deploy::{Project, place};
+use crate::git::local::{self, Local};
 use crate::name::{RepoName, SiteName};
 use crate::process::User;
+use crate::release::short;
+use crate::svn::remote;
 
-/// What could be deployed: the tags of a repository's clone here, newest first, and which site serves which;
-/// with --on, those of other machines.
+/// What could be deployed: the tags of a repository, newest first, and which site serves which; with --on, those of
+/// other machines.
+///
+/// Of git they are those of the clone here; of Subversion the server is asked, and they are called as a deploy wants
+/// them, `tags/NAME`.
 ///
 /// Across machines a tag that not every one has is marked; the repository need not be configured here.
 ///
@@ -29,7 +34,8 @@ pub struct Args {
     /// With --on: how long to wait for the last answer.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, requires = "on")]
     within: Duration,
-    /// Print JSON: a list of tags, each with `tag`, `commit`, `date` and `live`, the sites that serve it.
+    /// Print JSON: a list of tags, each with `tag`, `commit` (of Subversion the revision), `date` and `live`, the sites that
+    /// serve it.
     #[arg(long)]
     json: bool,
 }
@@ -52,40 +58,81 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     if let Some(filter) = &args.on {
         return across::run(&args.repo, filter, &config, args.within, args.json);
     }
-    let repo = config.repos.get(&args.repo).ok_or_else(|| {
-        let known: Vec<&str> = config.repos.keys().map(RepoName::as_str).collect();
-        config::Error(format!("there is no repository {}: known are {}", args.repo, known.join(", ")))
-    })?;
-    let user = User::find(repo.user.as_deref())?;
-    let clone = Local { path: &repo.path, user: user.as_ref(), timeout: repo.timeout, stop: None };
-    let tags = clone.tags().with_context(|| format!("repository {}", repo.name))?;
+    let tags = tags(&config, &args.repo)?;
     let live = live(&config, &args.repo);
     let mut stdout = std::io::stdout().lock();
-    let offered = tags.into_iter().map(|tag| offer(tag, &live));
+    let offered = tags.into_iter().map(|tag| Offered { live: serving(&tag, &live), ..tag });
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string(&offered.collect::<Vec<_>>())?)?;
         return Ok(ExitCode::SUCCESS);
     }
     for tag in offered {
         let live: String = tag.live.iter().map(|site| format!("  live on {site}")).collect();
-        writeln!(stdout, "{}  {}  {}{live}", tag.tag, tag.commit.get(..7).unwrap_or("?"), tag.date)?;
+        writeln!(stdout, "{}  {}  {}{live}", tag.tag, short(&tag.commit), tag.date)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The sites of a repository, and the commit that each serves.
-fn live(config: &Config, repo: &RepoName) -> Vec<(SiteName, String)> {
-    let sites = config.sites.values().filter(|site| site.repo == *repo);
+/// The tags, whoever has them.
+fn tags(config: &Config, name: &RepoName) -> anyhow::Result<Vec<Offered>> {
+    if let Some(repo) = config.svn.get(name) {
+        let project = Project::of(repo);
+        let user = User::find(repo.user.as_deref())?;
+        let tags = project.remote(user.as_ref(), None)?.tags().with_context(|| format!("repository {name}"))?;
+        let offer = |tag: remote::Tag| Offered {
+            tag: format!("tags/{}", tag.name),
+            commit: tag.changed.to_string(),
+            date: tag.date,
+            live: Vec::new(),
+        };
+        return Ok(tags.into_iter().map(offer).collect());
+    }
+    let repo = config.repos.get(name).ok_or_else(|| {
+        let known: Vec<&str> = config.repos.keys().chain(config.svn.keys()).map(RepoName::as_str).collect();
+        config::Error(format!("there is no repository {name}: known are {}", known.join(", ")))
+    })?;
+    let user = User::find(repo.user.as_deref())?;
+    let clone = Local { path: &repo.path, user: user.as_ref(), timeout: repo.timeout, stop: None };
+    let tags = clone.tags().with_context(|| format!("repository {name}"))?;
+    let offer = |tag: local::Tag| Offered {
+        tag: tag.name,
+        commit: tag.commit.to_string(),
+        date: tag.date,
+        live: Vec::new(),
+    };
+    Ok(tags.into_iter().map(offer).collect())
+}
+
+/// What a site serves of a repository.
+struct Served {
+    site: SiteName,
+    commit: String,
+    /// As it was deployed; a revision of Subversion alone says nothing about the tag.
+    reference: Option<String>,
+}
+
+/// The sites of a repository, and what each serves.
+fn live(config: &Config, repo: &RepoName) -> Vec<Served> {
     // A site that can't be read is `state`'s to tell.
-    let served = sites.filter_map(|site| {
+    let served = config.sites.values().filter_map(|site| {
         let place = place(site);
-        Some((site.name.clone(), place.commit(&place.current().ok()??)?))
+        let current = place.current().ok()??;
+        if site.farm.is_some() {
+            let part = place.parts(&current).into_iter().find(|part| part.repo == *repo)?;
+            return Some(Served { site: site.name.clone(), commit: part.commit.to_string(), reference: None });
+        }
+        if site.repo != *repo {
+            return None;
+        }
+        let reference = config.svn.contains_key(repo).then(|| place.record(&current).map(|record| record.reference));
+        Some(Served { site: site.name.clone(), commit: place.commit(&current)?, reference: reference.flatten() })
     });
     served.collect()
 }
 
-fn offer(tag: Tag, live: &[(SiteName, String)]) -> Offered {
-    let commit = tag.commit.to_string();
-    let live = live.iter().filter(|(_, served)| *served == commit).map(|(site, _)| site.clone()).collect();
-    Offered { tag: tag.name, commit, date: tag.date, live }
+fn serving(tag: &Offered, live: &[Served]) -> Vec<SiteName> {
+    let serves = |served: &&Served| {
+        served.commit == tag.commit && served.reference.as_ref().is_none_or(|reference| *reference == tag.tag)
+    };
+    live.iter().filter(serves).map(|served| served.site.clone()).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::farm;
 use super::file::{self, Entry, File};
 use super::svn::{self, SvnRepo};
 use super::word::{Near, nearest, parse_broker};
@@ -194,7 +195,16 @@ fn site(
     let Some(path) = keys.path else {
         return Err(Error(format!("{place}: site {name} has no path: say where its releases live")));
     };
-    let Some(repo) = keys.repo else {
+    let shared: Vec<PathBuf> = keys.shared.unwrap_or_default().into_iter().map(|below| below.0).collect();
+    let farm = keys.farm.map(|keys| farm::farm(keys, &shared, repos, svn)).transpose();
+    let farm = farm.map_err(|what| Error(format!("{place}: farm: of site {name}: {what}")))?;
+    let repo = match (keys.repo, &farm) {
+        (Some(_), Some(_)) => {
+            return Err(Error(format!("{place}: site {name} has repo: and farm:, keep one")));
+        }
+        (repo, farm) => repo.or_else(|| farm.as_ref()?.repos.first().map(|placed| placed.repo.clone())),
+    };
+    let Some(repo) = repo else {
         return Err(Error(format!("{place}: site {name} has no repo: name one of repos")));
     };
     if !repos.contains_key(&repo) && !svn.contains_key(&repo) {
@@ -212,7 +222,6 @@ fn site(
             "{place}: site {name} has keep: 0, which leaves no release to serve: say 1 or more"
         )));
     }
-    let shared: Vec<PathBuf> = keys.shared.unwrap_or_default().into_iter().map(|below| below.0).collect();
     if let Some((inner, outer)) = nested(&shared) {
         return Err(Error(format!(
             "{place}: site {name} shares {} and {}, one inside the other: keep the outer",
@@ -227,6 +236,11 @@ fn site(
             "{place}: site {name} has mode: in-place, where nothing is replaced and shared: has no use: leave it out"
         )));
     }
+    if mode == SiteMode::InPlace && farm.is_some() {
+        return Err(Error(format!(
+            "{place}: site {name} has mode: in-place, and a farm is switched: leave the mode out"
+        )));
+    }
     if mode == SiteMode::InPlace && svn.contains_key(&repo) {
         return Err(Error(format!(
             "{place}: site {name} has mode: in-place, which is git's: deploy the Subversion repository {repo} in releases"
@@ -238,6 +252,7 @@ fn site(
     Ok(Site {
         name: name.clone(),
         repo,
+        farm,
         path: path.0,
         user: keys.user.map(|user| user.0),
         keep,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
+pub use super::farm::FarmKeys;
 use super::svn::{ExternalsWord, SvnUrl};
 use super::word::{
     Absolute, AbsoluteOrBelow, AccessWord, Below, Branch, Broker, Destination, DirNamesWord, DirPrefix, GitUrl,
@@ -30,7 +31,7 @@ macro_rules! section {
             $($(#[$attr])* pub $field: Option<$type>,)*
         }
 
-        impl Merge for $name {
+        impl $crate::config::file::Merge for $name {
             fn merge_later(&mut self, later: Self) {
                 $(if later.$field.is_some() { self.$field = later.$field; })*
             }
@@ -38,7 +39,9 @@ macro_rules! section {
     };
 }
 
-trait Merge {
+pub(super) use section;
+
+pub trait Merge {
     fn merge_later(&mut self, later: Self);
 }
 
@@ -218,6 +221,7 @@ section!(
 
 section!(SiteKeys {
     repo: RepoName,
+    farm: FarmKeys,
     path: Absolute,
     user: UserName,
     keep: usize,

@@ -14,6 +14,7 @@ use super::word::nearest;
 
 mod connection;
 mod entries;
+mod farm;
 mod import;
 mod new;
 mod ruby;
@@ -53,12 +54,14 @@ enum Use {
     Incoming,
     /// `access:`.
     Sites,
+    /// `sites:` with `farm:`.
+    Farm,
     /// Nothing, for this reason.
     Dropped(&'static str),
 }
 
 /// Every key of the old files.
-const KEYS: [(&str, Use); 22] = [
+const KEYS: [(&str, Use); 28] = [
     ("rserver", Use::Url),
     ("stomp-options", Use::Options),
     ("stompconnector", Use::Connector),
@@ -77,6 +80,12 @@ const KEYS: [(&str, Use); 22] = [
     ("jenkins-projects", Use::Projects),
     ("incoming-dir", Use::Incoming),
     ("sites", Use::Sites),
+    ("repo-root", Use::Farm),
+    ("deploy-root", Use::Farm),
+    ("user-root", Use::Farm),
+    ("directorymap", Use::Farm),
+    ("controldir", Use::Farm),
+    ("site-root", Use::Dropped("the web server is to serve current/ in the site's path; see docs/migrating.md")),
     ("distro-list", Use::Dropped("the folders in packages: incoming: say which distributions there are")),
     ("log-file", Use::Dropped("failcake writes to stderr: systemd keeps that in the journal, cron sends it by mail")),
     ("fluent-name", Use::Dropped("failcake sends nothing to fluentd: the same lines are on the topic events-fetch")),
@@ -100,11 +109,12 @@ struct Tool {
 const BUILDS: &[&str] = &["jenkins-started", "jenkins-success", "jenkins-failure"];
 
 /// In the order that they are looked for: first by keys, then by the file's name.
-const TOOLS: [Tool; 11] = [
+const TOOLS: [Tool; 12] = [
     tool("reprepro", &["incoming-dir", "distro-list", "package-topic"], &["commits"], &[], &["events-repository"]),
     tool("keepalive", &["stompserver1", "stompserver2"], &["commits"], &[], &[]),
     tool("stomp-jenkins", &["jenkins-url", "jenkins-projects"], &["commits"], &["commits"], &["events-jenkins"]),
     tool("access", &["sites", "user-topic"], &["commits"], &["access"], &["events-access"]),
+    tool("git-agent", &[], &[], &[], &["events-deploys"]),
     tool("stomp-git", &["repo-list", "puppetenv"], &["commits"], &["commits"], &["events-fetch"]),
     tool("postrec", &[], &["commits"], &[], &["events-git"]),
     tool("svn", &[], &["commits"], &[], &["events-svn"]),
@@ -190,6 +200,9 @@ pub fn read(path: &Path, text: &str, all: bool) -> Result<Option<New>, Error> {
     };
     let mut new = New::of(path);
     let tool = Tool::of(path, &root);
+    if all && farm::is_site(&root) {
+        farm::take(&mut new, place, &root)?;
+    }
     for (key, node) in root.map().unwrap_or_default() {
         if !SHARED.contains(&key.as_str()) && super::file::is_key(key) {
             return Err(place.error(
@@ -220,7 +233,8 @@ fn take(new: &mut New, place: Place, tool: &Tool, key: &str, node: &Node) -> Res
         return Ok(());
     }
     match meaning {
-        Use::Url | Use::Options | Use::Connector | Use::Server | Use::Beats | Use::Dropped(_) => Ok(()),
+        Use::Url | Use::Options | Use::Connector | Use::Server | Use::Beats | Use::Farm | Use::Dropped(_) => Ok(()),
+        Use::Repos if matches!(node.value, ruby::Value::List(_)) => Ok(()),
         Use::Trigger => entries::topics(new, place, tool.trigger, key, node),
         Use::Listen => entries::topics(new, place, tool.listen, key, node),
         Use::Report => entries::topics(new, place, tool.report, key, node),

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::svn;
 use super::word::show_duration;
 use super::{
     AccessKind, Config, DirNames, Exec, JobName, Pattern, PostFailure, Project, Repo, SecretFile, SecretPlace, Site,
     SiteMode, Topics,
 };
+use super::{farm, svn};
 use crate::name::{Glob, RepoName};
 
 impl Config {
@@ -135,7 +135,8 @@ fn words(words: &[String]) -> Option<&[String]> {
 
 fn site(site: &Site) -> Value {
     sparse(json!({
-        "repo": site.repo,
+        "repo": site.farm.is_none().then_some(&site.repo),
+        "farm": site.farm.as_ref().map(farm::show),
         "path": site.path,
         "user": site.user,
         "keep": site.keep,

@@ -3,10 +3,9 @@
 
 use super::stage::commit_of;
 use super::{Done, Error, Here, Request, Said, Scene, Tell, text};
-use crate::config::PostFailure;
-use crate::name::Rev;
+use crate::config::{PostFailure, Repo};
 use crate::process::Stop;
-use crate::release::{Begun, Held, Record, Step};
+use crate::release::{Begun, Held, Record, Revision, Step};
 use crate::tree;
 
 impl Here<'_> {
@@ -14,11 +13,12 @@ impl Here<'_> {
     pub(super) fn deploy_in_place(
         &self,
         held: &Held,
-        commit: &Rev,
+        repo: &Repo,
+        revision: &Revision,
         request: &Request,
         tell: Tell<'_>,
     ) -> Result<Done, Error> {
-        let Begun { mut record, .. } = held.begin(commit, &request.reference, &request.who, &request.id)?;
+        let Begun { mut record, .. } = held.begin(revision, &request.reference, &request.who, &request.id)?;
         let scene = Scene { record: Some(&record), previous: record.previous.as_ref(), rollback: false, request };
         let prepared = self
             .find_script(held, &record.release, Step::PreDeploy)
@@ -31,14 +31,14 @@ impl Here<'_> {
             return Err(self.failed(held, &mut record, Step::Stage, "stopped by a signal".to_owned(), tell));
         }
         let mut step = Step::Stage;
-        let checked_out = self.check_out_new(held, &mut record, tell).and_then(|()| {
+        let checked_out = self.check_out_new(held, repo, &mut record, tell).and_then(|()| {
             step = Step::PostDeploy;
             self.find_script(held, &record.release, Step::PostDeploy)?;
             let scene = Scene { record: Some(&record), previous: record.previous.as_ref(), rollback: false, request };
             self.run_script(held, &scene, Step::PostDeploy, self.stop, tell).map_err(text)
         });
         if let Err(why) = checked_out {
-            return Err(self.go_back(held, record, step, why, request, tell));
+            return Err(self.go_back(held, repo, record, (step, why), request, tell));
         }
         self.record_live(held, &mut record, None)?;
         tell(Said::Step("live"));
@@ -46,21 +46,22 @@ impl Here<'_> {
     }
 
     /// The files of a release that was live before.
-    pub(super) fn check_out(&self, held: &Held, target: &Record, tell: Tell<'_>) -> Result<(), String> {
-        self.check_out_files(held, &mut target.clone(), tell)?;
+    pub(super) fn check_out(&self, held: &Held, repo: &Repo, target: &Record, tell: Tell<'_>) -> Result<(), String> {
+        self.check_out_files(held, repo, &mut target.clone(), tell)?;
         held.sync().map_err(text)
     }
 
-    fn check_out_new(&self, held: &Held, record: &mut Record, tell: Tell<'_>) -> Result<(), String> {
-        self.check_out_files(held, record, tell)?;
+    fn check_out_new(&self, held: &Held, repo: &Repo, record: &mut Record, tell: Tell<'_>) -> Result<(), String> {
+        self.check_out_files(held, repo, record, tell)?;
         held.make_durable(record).map_err(text)
     }
 
-    fn check_out_files(&self, held: &Held, record: &mut Record, tell: Tell<'_>) -> Result<(), String> {
+    fn check_out_files(&self, held: &Held, repo: &Repo, record: &mut Record, tell: Tell<'_>) -> Result<(), String> {
         let commit = commit_of(record)?;
         let (folder, index) = (held.release(&record.release), held.index(&record.release));
-        let listing = tree::overlay(&self.clone_of(), &commit, &folder, &index).map_err(text)?;
-        self.complete(held, record, &commit, listing)?;
+        let listing = tree::overlay(&self.clone_at(repo), &commit, &folder, &index).map_err(text)?;
+        let part = held.part_index(&record.release);
+        (record.files, record.bytes) = self.complete(repo, &commit, &folder, &part, &listing)?;
         tell(Said::Step(&format!("checked out {} files in place", record.files)));
         Ok(())
     }
@@ -69,9 +70,9 @@ impl Here<'_> {
     fn go_back(
         &self,
         held: &Held,
+        repo: &Repo,
         mut record: Record,
-        step: Step,
-        why: String,
+        (step, why): (Step, String),
         request: &Request,
         tell: Tell<'_>,
     ) -> Error {
@@ -83,7 +84,7 @@ impl Here<'_> {
         let error = self.failed(held, &mut record, step, why, tell);
         let Some(previous) = record.previous.as_ref().and_then(|name| held.record(name)) else { return error };
         // Not to be stopped: it mends what was stopped.
-        if let Err(again) = (Here { stop: None, ..*self }).check_out(held, &previous, tell) {
+        if let Err(again) = (Here { stop: None, ..*self }).check_out(held, repo, &previous, tell) {
             return Error::CheckOut {
                 why: format!("{error}, and release {} could not be checked out again: {again}", previous.release),
             };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Error, Here, become_owner, make_folder};
+use super::{Error, Here, Origin, become_owner, make_folder};
 use crate::config::{Repo, Site};
 use crate::name::RepoName;
 use crate::process::{Stop, User};
@@ -30,7 +30,7 @@ impl Owner {
     pub fn here<'a>(
         &'a self,
         site: &'a Site,
-        repo: &'a Repo,
+        repo: &'a Origin<'a>,
         repos: &'a BTreeMap<RepoName, Repo>,
         host: &'a str,
     ) -> Here<'a> {

@@ -3,22 +3,22 @@
 use std::io::Write as _;
 use std::time::Instant;
 
-use super::{Request, Said};
-use crate::config::{self, Config, Repo, Site};
+use super::{Origin, Request, Said};
+use crate::config::{self, Config, Site};
 use crate::name::SiteName;
+use crate::release::Part;
 
-/// The site and its repository.
+/// The site and where its files come from.
 ///
 /// # Errors
 /// There is no such site; the ones there are are named.
-pub fn find<'a>(config: &'a Config, name: &SiteName) -> Result<(&'a Site, &'a Repo), config::Error> {
+pub fn find<'a>(config: &'a Config, name: &SiteName) -> Result<(&'a Site, Origin<'a>), config::Error> {
     let known = || match config.sites.len() {
         0 => "no site is configured".to_owned(),
         _ => format!("known are {}", config.sites.keys().map(SiteName::as_str).collect::<Vec<_>>().join(", ")),
     };
     let site = config.sites.get(name).ok_or_else(|| config::Error(format!("there is no site {name}: {}", known())))?;
-    let no_repo = || config::Error(format!("site {name}: its repo {} is not among `repos:`", site.repo));
-    Ok((site, config.repos.get(&site.repo).ok_or_else(no_repo)?))
+    Ok((site, Origin::of(config, site)?))
 }
 
 /// Who runs this, or who called sudo to run it. To be asked before this process becomes the site's user.
@@ -40,6 +40,18 @@ pub fn ask(reference: String, wait: bool) -> Request {
         canary: false,
         attempt: 1,
     }
+}
+
+/// The parts of a link farm, a line each.
+///
+/// # Errors
+/// Of `out`.
+pub fn print_parts(out: &mut impl std::io::Write, parts: &[Part]) -> std::io::Result<()> {
+    for part in parts {
+        let (repo, reference, target) = (&part.repo, &part.reference, part.target.display());
+        writeln!(out, "    {repo} {reference} ({}) at {target}", part.commit.short())?;
+    }
+    Ok(())
 }
 
 /// Tells people on stderr, each line with the time since `start`.

@@ -74,7 +74,7 @@ impl Here<'_> {
             place.make()?;
         }
         let held = place.lock(&request.who, &what, request.wait, self.stop)?;
-        let commit = self.resolve(request)?;
+        let wanted = self.resolve(request)?;
         let previous = held.current()?;
         let previous_commit = previous.as_ref().and_then(|name| held.commit(name));
         if self.site.mode == SiteMode::InPlace {
@@ -82,10 +82,10 @@ impl Here<'_> {
         }
         held.check_shared(&self.site.shared)?;
         let release = match held.staged(&request.id)? {
-            Some(staged) if staged.commit.as_deref() == Some(commit.as_str()) => staged.release,
+            Some(staged) if wanted.is(&staged) => staged.release,
             _ => {
                 self.check_space(&held)?;
-                let mut record = self.stage(&held, &commit, request, tell)?;
+                let mut record = self.stage(&held, &wanted, request, tell)?;
                 held.keep_staged(&mut record, until)?;
                 record.release
             }

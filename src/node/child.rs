@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use super::errand::{Errand, Line, TEXT_MAX, Work};
-use crate::deploy::{self, Error, Here, Left, Owner, Said, drop_prepared, fetch_missing, place};
+use crate::deploy::{self, Error, Here, Left, Origin, Owner, Said, drop_prepared, fetch_missing, place};
 use crate::message::deploy::{Action, Answer, Code, Step};
 use crate::process::{self, Stop};
 use crate::release::{self, Record, ReleaseName, State, When};
@@ -81,7 +81,7 @@ impl Child<'_> {
         // Who becomes another user would outlive whoever started it.
         process::die_with(self.parent)?;
         let repos = errand.repos.iter().map(|repo| (repo.name.clone(), repo.clone())).collect();
-        Ok(work(&owner.here(&errand.site, &errand.repo, &repos, errand.host.as_str())))
+        Ok(work(&owner.here(&errand.site, &Origin::Git(&errand.repo), &repos, errand.host.as_str())))
     }
 
     fn prepare(&self) -> Result<Answer, Error> {

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::lock::{Holder, Lock};
 use super::record::{Record, ReleaseName, RolledBack, State, Step, When};
-use super::{Error, NEW_LINK, Place, at, list, read_revision};
+use super::{Error, NEW_LINK, Place, Revision, at, list, read_revision};
 use crate::durable::{Durable, replace};
-use crate::name::Rev;
 
 /// A site that is locked and in order: the only thing that changes it.
 #[derive(Debug)]
@@ -47,12 +46,13 @@ impl Held {
     ///
     /// # Errors
     /// The record can't be written.
-    pub fn begin(&self, commit: &Rev, reference: &str, who: &str, request_id: &str) -> Result<Begun, Error> {
+    pub fn begin(&self, revision: &Revision, reference: &str, who: &str, request_id: &str) -> Result<Begun, Error> {
         let now = When::now();
         let record = Record {
-            release: self.fresh_name(commit, now)?,
+            release: self.fresh_name(revision, now)?,
             reference: reference.to_owned(),
-            commit: Some(commit.to_string()),
+            commit: Some(revision.id()),
+            parts: if let Revision::Farm(parts) = revision { parts.clone() } else { Vec::new() },
             previous: self.current()?,
             who: who.to_owned(),
             request_id: request_id.to_owned(),
@@ -76,7 +76,9 @@ impl Held {
             fs::create_dir_all(&folder).map_err(at("create", &folder))?;
             return Ok(Begun { record, from_spare: false });
         }
-        if self.has_spare() {
+        if !revision.is_indexed() {
+            self.drop_spare();
+        } else if self.has_spare() {
             let (tree, index) = (self.spare().join("tree"), self.spare().join("index"));
             fs::rename(&tree, &folder).map_err(at("move", &tree))?;
             fs::rename(&index, self.index(&record.release)).map_err(at("move", &index))?;
@@ -97,13 +99,13 @@ impl Held {
     }
 
     /// A name that sorts after all others: two releases in one second, or a clock that was set back, push it ahead.
-    fn fresh_name(&self, commit: &Rev, now: When) -> Result<ReleaseName, Error> {
+    fn fresh_name(&self, revision: &Revision, now: When) -> Result<ReleaseName, Error> {
         // Records too: one that failed early has no folder any more.
         let names = [list(&self.root.join("releases"))?, list(&self.records())?].concat();
         let names = names.iter().filter_map(|name| name.to_str()?.parse::<ReleaseName>().ok());
         let newest = names.filter_map(|name| name.moment()).max();
         let after_newest = newest.and_then(|newest| newest.checked_add(jiff::SignedDuration::from_secs(1)).ok());
-        Ok(ReleaseName::new(after_newest.map_or(now.0, |after| after.max(now.0)), commit))
+        Ok(ReleaseName::new(after_newest.map_or(now.0, |after| after.max(now.0)), revision))
     }
 
     /// Makes the shared folders that are missing and links every shared path into `release`, in place of what the
@@ -118,34 +120,7 @@ impl Held {
             if !target.exists() {
                 fs::create_dir_all(&target).map_err(at("create", &target))?;
             }
-            let mut folder = self.release(release);
-            // Without a trailing slash, which would make `folder/name/` of a link.
-            let clean: PathBuf = name.components().collect();
-            for part in clean.parent().into_iter().flat_map(Path::components) {
-                folder.push(part);
-                match fs::symlink_metadata(&folder) {
-                    Ok(meta) if meta.is_dir() => {}
-                    // A link of the commit could lead anywhere.
-                    Ok(_) => {
-                        return Err(Error::BadShared {
-                            name: name.clone(),
-                            why: format!(
-                                "the commit has something that is no folder at {}",
-                                part.as_os_str().display()
-                            ),
-                        });
-                    }
-                    Err(_) => fs::create_dir(&folder).map_err(at("create", &folder))?,
-                }
-            }
-            let link = self.release(release).join(&clean);
-            match fs::symlink_metadata(&link) {
-                Ok(meta) if meta.is_dir() => fs::remove_dir_all(&link).map_err(at("remove", &link))?,
-                Ok(_) => fs::remove_file(&link).map_err(at("remove", &link))?,
-                Err(_) => {}
-            }
-            let up: PathBuf = std::iter::repeat_n("..", clean.components().count() + 1).collect();
-            std::os::unix::fs::symlink(up.join("shared").join(&clean), &link).map_err(at("create", &link))?;
+            self.link_up(release, name, &Path::new("shared").join(name))?;
         }
         Ok(())
     }
@@ -189,6 +164,48 @@ impl Held {
     /// The disk says no.
     pub fn drop_staged(&self, record: &Record) -> Result<(), Error> {
         if self.has_spare() { self.discard(&record.release) } else { self.set_aside(&record.release) }
+    }
+
+    /// Puts a link at `name` of a release that leads to `to` of the site.
+    pub(super) fn link_up(&self, release: &ReleaseName, name: &Path, to: &Path) -> Result<(), Error> {
+        let link = self.make_way(release, name)?;
+        let up: PathBuf = std::iter::repeat_n("..", name.components().count() + 1).collect();
+        std::os::unix::fs::symlink(up.join(to), &link).map_err(at("create", &link))
+    }
+
+    /// Puts a link at `name` of a release that leads to `to`, which is elsewhere.
+    ///
+    /// # Errors
+    /// As [`make_way`](Self::make_way).
+    pub fn link_out(&self, release: &ReleaseName, name: &Path, to: &Path) -> Result<(), Error> {
+        let link = self.make_way(release, name)?;
+        std::os::unix::fs::symlink(to, &link).map_err(at("create", &link))
+    }
+
+    /// Makes the folders on the way to `name` of a release, and removes what the commit has there; gives its path.
+    ///
+    /// # Errors
+    /// The commit has something on the way that is no folder; the disk says no.
+    pub fn make_way(&self, release: &ReleaseName, name: &Path) -> Result<PathBuf, Error> {
+        let mut folder = self.release(release);
+        // Without a trailing slash, which would make `folder/name/` of a link.
+        let clean: PathBuf = name.components().collect();
+        for part in clean.parent().into_iter().flat_map(Path::components) {
+            folder.push(part);
+            match fs::symlink_metadata(&folder) {
+                Ok(meta) if meta.is_dir() => {}
+                // A link of the commit could lead anywhere.
+                Ok(_) => return Err(Error::InTheWay { name: name.to_owned(), part: Path::new(&part).to_owned() }),
+                Err(_) => fs::create_dir(&folder).map_err(at("create", &folder))?,
+            }
+        }
+        let path = self.release(release).join(&clean);
+        match fs::symlink_metadata(&path) {
+            Ok(meta) if meta.is_dir() => fs::remove_dir_all(&path).map_err(at("remove", &path))?,
+            Ok(_) => fs::remove_file(&path).map_err(at("remove", &path))?,
+            Err(_) => {}
+        }
+        Ok(path)
     }
 
     /// Everything of a release on the disk, then its record says `ready`.
@@ -248,7 +265,8 @@ impl Held {
         folder.sync_all().map_err(at("sync", &self.root))
     }
 
-    /// Is the release a folder with its `REVISION`? A script may have removed it.
+    /// Is the release a folder with its `REVISION`, and are the trees there that it leads to? A script may have removed
+    /// something.
     ///
     /// # Errors
     /// [`Error::NotWhole`].
@@ -258,11 +276,13 @@ impl Held {
         if !fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir()) {
             return no("its folder is gone");
         }
-        match self.record(name).and_then(|record| record.commit) {
-            Some(commit) if read_revision(&folder).as_ref() != Some(&commit) => {
-                no("its REVISION is gone or another one")
-            }
-            _ => Ok(()),
+        let Some(record) = self.record(name) else { return Ok(()) };
+        if record.revision().is_some_and(|of| read_revision(&folder).is_none_or(|there| there.text() != of.text())) {
+            return no("its REVISION is gone or another one");
+        }
+        match record.parts.iter().filter_map(|part| part.tree.as_ref()).find(|tree| !self.has_tree(tree)) {
+            Some(tree) => no(&format!("trees/{tree}, to which it leads, is gone")),
+            None => Ok(()),
         }
     }
 

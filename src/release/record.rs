@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::revision::{Part, Revision};
+
 /// A moment, in JSON as RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -53,9 +55,9 @@ impl ReleaseName {
         &self.0
     }
 
-    /// The name of a release of `commit` made at `when`.
-    pub(super) fn new(when: jiff::Timestamp, commit: &crate::name::Rev) -> ReleaseName {
-        ReleaseName(format!("{}-{}", when.strftime("%Y%m%d%H%M%S"), commit.short()))
+    /// The name of a release of `revision` made at `when`.
+    pub(super) fn new(when: jiff::Timestamp, revision: &Revision) -> ReleaseName {
+        ReleaseName(format!("{}-{}", when.strftime("%Y%m%d%H%M%S"), revision.short()))
     }
 
     /// The moment in the name, if it has one.
@@ -169,8 +171,11 @@ pub struct Record {
     /// The tag, branch or commit that was asked for.
     #[serde(rename = "ref")]
     pub reference: String,
-    /// The commit; unknown for an adopted release without `REVISION`.
+    /// The [`Revision::id`]; unknown for an adopted release without `REVISION`.
     pub commit: Option<String>,
+    /// The parts of a link farm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// The release that was live when it was begun.
     pub previous: Option<ReleaseName>,
     /// Who asked.
@@ -217,6 +222,26 @@ impl Record {
     /// May a rollback pick it: it was live, nothing failed, and nobody rolled back from it.
     pub fn is_good(&self) -> bool {
         self.state == State::Live && self.rolled_back.is_none()
+    }
+
+    /// What it is of; `None` for an adopted release without `REVISION`.
+    pub fn revision(&self) -> Option<Revision> {
+        if self.parts.is_empty() {
+            return Revision::parse(self.commit.as_deref()?);
+        }
+        Some(Revision::Farm(self.parts.clone()))
+    }
+
+    /// The parts that its deploy was asked for, in that order; the others were left as they were.
+    pub fn asked(&self) -> Vec<&Part> {
+        let words = self.reference.split(' ');
+        words.filter_map(|word| self.parts.iter().find(|part| part.asked() == word)).collect()
+    }
+
+    /// The commit that was deployed; of a link farm, those of the repositories that were asked for.
+    pub fn commits(&self) -> String {
+        let asked: Vec<&str> = self.asked().into_iter().map(|part| part.commit.as_str()).collect();
+        if asked.is_empty() { self.commit.clone().unwrap_or("?".to_owned()) } else { asked.join(" ") }
     }
 
     /// Marks it as served from now on.

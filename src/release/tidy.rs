@@ -34,6 +34,7 @@ impl Held {
             }
         }
         self.empty_trash();
+        self.clear_new_trees()?;
         if self.in_place {
             let _ = fs::remove_file(self.root.join(".failcake/in-place.index.lock"));
         }
@@ -100,7 +101,8 @@ impl Held {
         let mut record = Record {
             release: name.clone(),
             reference: "(adopted)".into(),
-            commit: read_revision(&self.release(name)),
+            commit: read_revision(&self.release(name)).map(|revision| revision.id()),
+            parts: self.parts(name),
             previous: None,
             who: "(adopted)".into(),
             request_id: String::new(),
@@ -184,9 +186,9 @@ impl Held {
         self.forget(name)
     }
 
-    fn drop_spare(&self) {
+    pub(super) fn drop_spare(&self) {
         // By way of the trash: half a spare would be taken for a whole one.
-        if fs::rename(self.spare(), self.trash().join(uuid::Uuid::new_v4().simple().to_string())).is_ok() {
+        if self.put_into_trash(&self.spare()).is_ok() {
             self.empty_trash();
         }
     }
@@ -210,14 +212,17 @@ impl Held {
             // The one folder that is served.
             return Ok(());
         }
-        let folder = self.release(name);
-        let trash = self.trash().join(uuid::Uuid::new_v4().simple().to_string());
-        match fs::rename(&folder, &trash) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(at("remove", &folder)(e)),
-            _ => {}
-        }
+        self.put_into_trash(&self.release(name))?;
         self.empty_trash();
         Ok(())
+    }
+
+    /// Takes a folder out of sight at once, if it is there.
+    pub(super) fn put_into_trash(&self, folder: &Path) -> Result<(), Error> {
+        match fs::rename(folder, self.trash().join(uuid::Uuid::new_v4().simple().to_string())) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(at("remove", folder)(e)),
+            _ => Ok(()),
+        }
     }
 
     /// Takes away what was staged of a release that failed; its record stays.
@@ -247,7 +252,7 @@ impl Held {
     }
 
     /// What can't be deleted (an application wrote files there as another user) stays in the trash and stops nothing.
-    fn empty_trash(&self) {
+    pub(super) fn empty_trash(&self) {
         for name in list(&self.trash()).unwrap_or_default() {
             let path = self.trash().join(name);
             if let Err(error) = fs::remove_dir_all(&path) {

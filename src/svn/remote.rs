@@ -68,7 +68,7 @@ pub enum Error {
         source: io::Error,
     },
     /// svn could not be started.
-    #[error("{source}{}", is_missing(source).then_some(": apt-get install subversion").unwrap_or_default())]
+    #[error("{source}{}", if is_missing(source) { ": apt-get install subversion" } else { "" })]
     Process {
         /// Why.
         #[from]
@@ -333,13 +333,16 @@ fn read_list(said: &[u8]) -> Vec<Tag> {
 fn read_externals(said: &[u8], root: &str) -> Vec<String> {
     let mut folders = Vec::new();
     let mut folder = String::new();
+    let mut is_property = false;
     for piece in pieces(said) {
+        let was_property = std::mem::replace(&mut is_property, false);
         match piece {
+            Piece::Begin(name, _) if name == "property" => is_property = true,
             Piece::Begin(name, mut values) if name == "target" => {
                 let path = values.iter_mut().find(|(key, _)| key == "path").map(|(_, path)| std::mem::take(path));
                 folder = path.unwrap_or_default();
             }
-            Piece::Text(text) if text.lines().any(|line| !matches!(line.trim().chars().next(), None | Some('#'))) => {
+            Piece::Text(text) if was_property && has_words(&text) => {
                 let inside = below(&folder, root);
                 if folders.last() != Some(&inside) {
                     folders.push(inside);
@@ -349,6 +352,10 @@ fn read_externals(said: &[u8], root: &str) -> Vec<String> {
         }
     }
     folders
+}
+
+fn has_words(externals: &str) -> bool {
+    externals.lines().any(|line| !matches!(line.trim().chars().next(), None | Some('#')))
 }
 
 /// The paths of `svn diff --summarize --xml`, relative to `root`.
@@ -437,8 +444,13 @@ mod tests {
                 "<target path=\"svn://h/p/trunk{path}\"><property name=\"svn:externals\">{text}</property></target>\n"
             )
         };
-        let said =
-            [target("", "# nothing\n\n"), target("/a%20b", "^/lib/trunk lib\n"), target("/c", " ^/x y")].concat();
+        let said = [
+            target("", "# nothing\n\n"),
+            target("/a%20b", "^/lib/trunk lib\n"),
+            target("/c", " ^/x y"),
+            "r4".to_owned(),
+        ]
+        .concat();
         let said = format!("<?xml version=\"1.0\"?>\n<properties>\n{said}</properties>\n");
         assert_eq!(read_externals(said.as_bytes(), "svn://h/p/trunk"), ["a b", "c"]);
     }

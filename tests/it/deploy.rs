@@ -1,5 +1,6 @@
 //! `deploy`, `rollback` and `state` with real git, scripts and disks.
 
+mod farm;
 mod faults;
 mod hold;
 mod in_place;
@@ -7,6 +8,7 @@ mod rollback;
 mod sandbox;
 mod scripts;
 mod submodules;
+mod svn;
 mod sweep;
 
 use std::fs;

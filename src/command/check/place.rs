@@ -9,12 +9,15 @@ use jiff::Timestamp;
 use super::limits::Limits;
 use super::report::{Measure, Unit};
 use super::{Finding, Level};
-use crate::config::{Mode, Repo, Site};
-use crate::deploy;
+use crate::config::{Mode, Repo, Site, SvnRepo};
+use crate::deploy::{self, Project};
 use crate::git::local::Local;
 use crate::git::remote::{self, Looked, Problem};
 use crate::process::{self, User};
 use crate::publish;
+use crate::svn::LineKind;
+use crate::svn::reference::Reference;
+use crate::svn::remote::Remote;
 
 /// A person waits for the answer.
 const TIME: Duration = Duration::from_secs(10);
@@ -160,6 +163,29 @@ fn span(time: Duration) -> String {
     }
 }
 
+pub fn svn(repo: &SvnRepo) -> Vec<Finding> {
+    let about = format!("repo {}", repo.name);
+    let user = match become_user(&about, repo.user.as_deref()) {
+        Ok(user) => user,
+        Err(finding) => return vec![finding],
+    };
+    let project = Project::of(repo);
+    let remote = match project.remote(user.as_ref(), None) {
+        Ok(remote) => Remote { timeout: TIME.min(repo.timeout), ..remote },
+        Err(error) => return vec![Finding::fail(about, error.0, "correct password-file:")],
+    };
+    // A trunk without a deploy of it is no mistake; that there is none at all is worth a look.
+    vec![match remote.resolve(&Reference::Line(LineKind::Trunk, String::new())) {
+        Ok(Some(found)) => Finding::ok(about, format!("{}, trunk changed in r{}", remote.url, found.changed)),
+        Ok(None) => Finding::warn(
+            about,
+            format!("there is no trunk in {}", remote.url),
+            "name the folder above trunk, branches and tags",
+        ),
+        Err(error) => Finding::fail(about, error.to_string(), "a deploy asks that server"),
+    }]
+}
+
 pub fn site(site: &Site) -> Vec<Finding> {
     let about = format!("site {}", site.name);
     let user = match become_user(&about, site.user.as_deref()) {
@@ -173,6 +199,9 @@ pub fn site(site: &Site) -> Vec<Finding> {
     let place = deploy::place(site);
     if let Err(error) = place.check_shared(&site.shared) {
         return vec![Finding::fail(about, error.to_string(), "make it, or take it out of shared:")];
+    }
+    if let Err(error) = deploy::check_directories(site) {
+        return vec![Finding::fail(about, error.to_string(), "correct directories: of its farm:")];
     }
     vec![match place.current() {
         Ok(Some(release)) if place.release(&release).is_dir() => {

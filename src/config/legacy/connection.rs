@@ -48,6 +48,7 @@ pub fn finish(new: &mut New, place: Place, root: &Node, all: bool) -> Result<(),
         said.push(("stompserver1", node.line));
     }
     match said.as_slice() {
+        [] if super::farm::is_site(root) => return Ok(()),
         [] => return Err(Error(format!("{}: no broker: say rserver or stompconnector", place.path.display()))),
         [_] => {}
         [(first, _), (second, line), ..] => {

@@ -19,7 +19,8 @@ pub fn word<T: DeserializeOwned>(place: Place, key: &str, node: &Node) -> Result
     checked(text).map_err(|what| place.error(node.line, key, what))
 }
 
-fn checked<T: DeserializeOwned>(text: &str) -> Result<T, WordError> {
+/// Checks a text by the rules of a new key.
+pub fn checked<T: DeserializeOwned>(text: &str) -> Result<T, WordError> {
     let words: StrDeserializer<'_, WordError> = text.into_deserializer();
     T::deserialize(words)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use super::farm::Farm;
 use crate::config::word::{Broker, show_duration};
 use crate::config::{AccessKind, Error, Mode, Secret, Topics, file};
 use crate::name::{RepoName, SiteName};
@@ -25,6 +26,7 @@ pub struct New {
     /// Destinations by the keys of [`Topics::KEYS`].
     pub(super) topics: BTreeMap<&'static str, String>,
     pub(super) repos: BTreeMap<RepoName, Repo>,
+    pub(super) farms: BTreeMap<SiteName, Farm>,
     pub(super) beats: Vec<Beat>,
     pub(super) access: BTreeMap<SiteName, Access>,
     pub(super) incoming: Option<PathBuf>,
@@ -99,6 +101,7 @@ impl New {
             ca_file: None,
             topics: BTreeMap::new(),
             repos: BTreeMap::new(),
+            farms: BTreeMap::new(),
             beats: Vec::new(),
             access: BTreeMap::new(),
             incoming: None,
@@ -184,6 +187,8 @@ impl New {
         }
         named(&mut self.topics, other.topics).map_err(|key| differ(&format!("the topic {key}")))?;
         named(&mut self.repos, other.repos).map_err(|key| differ(&format!("the repository {key}")))?;
+        named(&mut self.farms, other.farms).map_err(|key| differ(&format!("the site {key}")))?;
+        self.clones().map_err(|key| differ(&format!("the repository {key}")))?;
         named(&mut self.access, other.access).map_err(|key| differ(&format!("the site {key}")))?;
         named(&mut self.projects, other.projects).map_err(|key| differ(&format!("the project {key}")))?;
         for beat in other.beats {
@@ -231,7 +236,13 @@ impl New {
             (default.as_ref() != Some(name)).then(|| ((*key).to_owned(), Value::from(name.as_str())))
         };
         section("topics", Value::Object(self.topics.iter().filter_map(named).collect()))?;
-        section("repos", object(self.repos.iter().map(|(name, repo)| (name.to_string(), repo.json()))))?;
+        let clones = self.clones().map_err(|key| Error(format!("the repository {key} has two paths")))?;
+        let repos = clones.into_iter().map(|(name, path)| {
+            let bare = || json!({ "path": path });
+            (name.to_string(), self.repos.get(name).map_or_else(bare, Repo::json))
+        });
+        section("repos", object(repos))?;
+        section("sites", object(self.farms.iter().map(|(name, farm)| (name.to_string(), farm.json()))))?;
         let beats = self.beats.iter().map(|beat| {
             let (url, passcode) = login(&beat.broker, &beat.destination, secrets);
             sparse(json!({ "destination": beat.destination, "broker": url, "passcode-file": passcode }))
@@ -256,6 +267,18 @@ impl New {
         let projects = object(projects);
         section("jenkins", sparse(json!({ "url": self.jenkins_url, "projects": projects })))?;
         Ok(out)
+    }
+
+    /// All repositories and where their clones are; the name of one for which there are two places.
+    fn clones(&self) -> Result<BTreeMap<&RepoName, &Path>, &RepoName> {
+        let mut clones: BTreeMap<&RepoName, &Path> =
+            self.repos.iter().map(|(name, repo)| (name, repo.path.as_path())).collect();
+        for placed in self.farms.values().flat_map(|farm| &farm.repos) {
+            if *clones.entry(&placed.repo).or_insert(&placed.path) != placed.path {
+                return Err(&placed.repo);
+            }
+        }
+        Ok(clones)
     }
 
     /// The one prefix of all names that are a prefix and their default's rest.
@@ -307,7 +330,7 @@ fn object(entries: impl Iterator<Item = (String, Value)>) -> Value {
 }
 
 /// Without what is not there.
-fn sparse(mut value: Value) -> Value {
+pub(super) fn sparse(mut value: Value) -> Value {
     if let Value::Object(map) = &mut value {
         map.retain(|_, value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
     }

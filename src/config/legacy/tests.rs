@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 
 use crate::config::{AccessKind, Bus, Config, Mode, Pattern, Secret, SecretPlace, Source, import};
 
-const FIXTURES: [&str; 12] = [
+const FIXTURES: [&str; 14] = [
     "stomp-postrec.yaml",
     "svn-stomp.yaml",
     "jenkins-helper.yaml",
@@ -19,6 +19,8 @@ const FIXTURES: [&str; 12] = [
     "stomp-access.yaml",
     "cillit-access.yaml",
     "gitlab-stomp.yaml",
+    "www.example.org.yaml",
+    "git-agent.yaml",
 ];
 
 fn fixture(name: &str) -> PathBuf {

@@ -100,7 +100,10 @@ impl Desk {
             return refuse(Code::NoSuchSite, format!("this node has no site {}", plan.site));
         }
         if self.repo_of(plan).is_none() {
-            return refuse(Code::NotPossible, format!("the repository of {} is not configured here", plan.site));
+            return refuse(
+                Code::NotPossible,
+                format!("{} is no site of one git repository here: deploy it on its host", plan.site),
+            );
         }
         if let Some(holder) = self.plans.holder(&plan.site, time).filter(|holder| holder.plan.id != plan.id) {
             return Err(rules::busy(&plan.site, holder));
@@ -115,7 +118,8 @@ impl Desk {
 
     pub(super) fn repo_of(&self, plan: &Plan) -> Option<&crate::config::Repo> {
         let config = &self.setup.config;
-        config.repos.get(&config.sites.get(&plan.site)?.repo)
+        let site = config.sites.get(&plan.site).filter(|site| site.farm.is_none())?;
+        config.repos.get(&site.repo)
     }
 
     /// It is to be done.

@@ -71,7 +71,12 @@ impl Sandbox {
     pub fn clone_with(&self, site: &str) -> Sandbox {
         let config = self.root.join("other.yaml");
         self.write_config(&config, "", site);
-        Sandbox { root: self.root.clone(), config, site: self.site.clone(), _dir: None }
+        self.at_config(&config)
+    }
+
+    /// The same with that configuration.
+    pub fn at_config(&self, config: &Path) -> Sandbox {
+        Sandbox { root: self.root.clone(), config: config.to_owned(), site: self.site.clone(), _dir: None }
     }
 
     fn write_config(&self, to: &Path, repos: &str, site: &str) {
@@ -210,7 +215,18 @@ impl Sandbox {
         }
         assert!(self.list(".failcake/trash").is_empty());
         for name in self.list("") {
-            assert!([".failcake", "current", "releases", "revisions.log", "shared"].contains(&name.as_str()), "{name}");
+            let known = [".failcake", "current", "releases", "revisions.log", "shared", "trees"];
+            assert!(known.contains(&name.as_str()), "{name}");
+        }
+        assert!(self.list(".failcake/trees").is_empty());
+        let records: String = self
+            .list(".failcake/releases")
+            .iter()
+            .filter(|name| name.ends_with(".json"))
+            .map(|name| self.read(&format!(".failcake/releases/{name}")))
+            .collect();
+        for tree in self.list("trees") {
+            assert!(records.contains(&format!("\"tree\": \"{tree}\"")), "{tree}");
         }
     }
 }

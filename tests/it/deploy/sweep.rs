@@ -1,4 +1,4 @@
-//! Killed, or refused by the disk, at every system call that touches it: of failcake and of each git that it runs.
+//! Killed, or refused by the disk, at every system call that touches it: of failcake and of each git and svn that it runs.
 //!
 //! A run is recorded once; each of its calls is a point, named by process, call and how many of that call came before in
 //! that process (which is how strace's fault injection counts). Then the run is made again for each point.
@@ -21,7 +21,7 @@ const CALLS: &str = "mkdir,mkdirat,rename,renameat,renameat2,symlink,symlinkat,l
 /// One call of one process of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
-    /// 0 is failcake, 1 the first git that it runs, and so on.
+    /// 0 is failcake, 1 the first git or svn that it runs, and so on.
     pub process: usize,
     pub call: String,
     nth: usize,
@@ -63,7 +63,7 @@ fn parse(log: &str) -> Vec<Point> {
         let Some((call, args)) = rest.split_once('(') else { continue };
         if call == "execve" {
             // The search of PATH shows one that fails for each folder before the right one.
-            let is_ours = processes.is_empty() || args.contains("/git\"");
+            let is_ours = processes.is_empty() || args.contains("/git\"") || args.contains("/svn\"");
             if is_ours && rest.ends_with("<unfinished ...>") {
                 starting.push(pid);
             } else if is_ours && rest.ends_with(" = 0") && !processes.contains(&pid) {
@@ -109,34 +109,45 @@ pub fn run(site: &Sandbox, args: &[&str], point: &Point, fault: Fault) -> Output
     let count = bin.join("count");
     let _ = fs::remove_file(&count);
     let _ = fs::remove_file(bin.join("met"));
-    let script = format!(
-        "#!/bin/sh\nn=$(($(cat {count} 2>/dev/null || echo 0) + 1)); echo $n > {count}\n\
-         [ $n = {process} ] || exec {git} \"$@\"\nstrace {trace} {git} \"$@\"; s=$?; echo $s > {met}; {kill_all}; exit $s\n",
-        count = count.display(),
-        met = site.root.join("bin/met").display(),
-        git = git().display(),
-        trace = trace.join(" "),
-    );
-    // Written under another name and by a rename: a file that is still open for writing anywhere can't be run.
-    fs::write(bin.join("new"), script).unwrap();
-    fs::set_permissions(bin.join("new"), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::rename(bin.join("new"), bin.join("git")).unwrap();
+    for program in ["git", "svn"] {
+        let script = format!(
+            "#!/bin/sh\nn=$(($(cat {count} 2>/dev/null || echo 0) + 1)); echo $n > {count}\n\
+             [ $n = {process} ] || exec {real} \"$@\"\nstrace {trace} {real} \"$@\"; s=$?; echo $s > {met}; {kill_all}; exit $s\n",
+            count = count.display(),
+            met = site.root.join("bin/met").display(),
+            real = found(program).display(),
+            trace = trace.join(" "),
+        );
+        // Written under another name and by a rename: a file that is still open for writing anywhere can't be run.
+        fs::write(bin.join("new"), script).unwrap();
+        fs::set_permissions(bin.join("new"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::rename(bin.join("new"), bin.join(program)).unwrap();
+    }
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     let mut command = failcake;
     command.env("PATH", path).output().unwrap()
 }
 
-/// The git that failcake finds.
-fn git() -> PathBuf {
+/// The program that failcake finds.
+fn found(program: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap();
-    std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.exists()).unwrap()
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.exists()).unwrap()
 }
 
 /// A site of two commits with scripts and something shared; small, so that the points are few.
 pub struct Swept {
     pub site: Sandbox,
-    commits: [(String, &'static str); 2],
+    /// What REVISION says of each, and the text of its files.
+    commits: Vec<(String, &'static str)>,
+    /// What they are deployed as.
+    refs: [&'static str; 2],
+    /// What was live before the first of them, so that the second one's run has something to remove.
+    older: &'static str,
+    /// Files that hold the text.
+    files: &'static [&'static str],
 }
+
+const FILES: &[&str] = &["index.html", "a/b", "c"];
 
 /// What is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +168,37 @@ impl Swept {
             let commit = site.commit(text, &[&files[..], &[("deploy/post-deploy", script)]].concat());
             (commit, text)
         });
-        Swept { site, commits }
+        Swept { site, commits: commits.to_vec(), refs: ["v-one", "v-two"], older: "v-two", files: FILES }
+    }
+
+    /// The same of a Subversion repository.
+    pub fn svn() -> Swept {
+        let project = super::svn::Project::new();
+        let script = "#!/bin/sh\nexit 0\n";
+        let commits = ["one", "two"].map(|text| {
+            let files = [("index.html", text), ("a/b", text), ("c", text), ("deploy/pre-deploy", script)];
+            project.commit("trunk", &[&files[..], &[("deploy/post-deploy", script)]].concat());
+            (project.tag(text).to_string(), text)
+        });
+        let site = project.site.shared("[uploads]").keep(1);
+        Swept { site, commits: commits.to_vec(), refs: ["tags/one", "tags/two"], older: "tags/two", files: FILES }
+    }
+
+    /// A link farm of which both the files in it and a tree that it leads to are exchanged.
+    pub fn farm() -> Swept {
+        let repos = "[ { repo: app, target: . }, { repo: lib, target: d/lib } ]";
+        let farm = super::farm::Farm::of(repos, "d/files");
+        let script = "#!/bin/sh\nexit 0\n";
+        let commits = ["zero", "one", "two"].map(|text| {
+            let files = [("index.html", text), ("a/b", text), ("deploy/pre-deploy", script)];
+            let app = farm.commit("app", text, &[&files[..], &[("deploy/post-deploy", script)]].concat());
+            let lib = farm.commit("lib", text, &[("c", text)]);
+            (format!("app v-{text} {app} .\nlib v-{text} {lib} d/lib"), text)
+        });
+        let refs = ["app=v-one lib=v-one", "app=v-two lib=v-two"];
+        let site = farm.site.shared("[uploads]").keep(1);
+        let files = &["index.html", "a/b", "d/lib/c"];
+        Swept { site, commits: commits.to_vec(), refs, older: "app=v-zero lib=v-zero", files }
     }
 
     /// What `current` shows is whole: its `REVISION` is the commit that its files are of.
@@ -166,7 +207,7 @@ impl Swept {
         let revision = self.site.read("current/REVISION");
         let (_, text) =
             self.commits.iter().find(|(commit, _)| revision.trim_end() == commit).expect("a commit of ours");
-        for file in ["index.html", "a/b", "c"] {
+        for file in self.files {
             assert_eq!(self.site.read(&format!("current/{file}")), *text);
         }
         assert!(self.site.path("current/uploads").is_dir());
@@ -178,20 +219,20 @@ impl Swept {
             fs::remove_dir_all(self.site.path("")).unwrap();
             return;
         }
-        self.site.deploy("v-two").ok();
-        self.site.deploy("v-one").ok();
+        self.site.deploy(if run == Run::Steady { self.older } else { self.refs[1] }).ok();
+        self.site.deploy(self.refs[0]).ok();
     }
 
     /// Does `fault` at each point of `run` that `wanted` takes; gives how many there were.
     pub fn sweep(&self, run: Run, faults: &[Fault], wanted: impl Fn(&Point) -> bool) -> usize {
-        let args: &[&str] = if run == Run::Rollback { &["rollback", "www"] } else { &["deploy", "www", "v-two"] };
+        let args: &[&str] = if run == Run::Rollback { &["rollback", "www"] } else { &["deploy", "www", self.refs[1]] };
         for _ in 0..3 {
-            self.site.deploy("v-one").ok();
+            self.site.deploy(self.refs[0]).ok();
         }
         self.prepare(run);
         let points = record(&self.site, args);
         let has_git = points.iter().any(|point| point.process > 0);
-        assert_eq!(has_git, run != Run::Rollback, "a deploy's gits are found: {points:?}");
+        assert_eq!(has_git, run != Run::Rollback, "what a deploy runs is found: {points:?}");
         let mut done = 0;
         for point in points.iter().filter(|point| wanted(point)) {
             for fault in faults {
@@ -220,7 +261,7 @@ impl Swept {
                 if run == Run::Rollback && after == before {
                     self.site.run(args).ok();
                 } else {
-                    let said = self.site.deploy("v-two");
+                    let said = self.site.deploy(self.refs[1]);
                     assert_eq!(said.code, Some(0), "{}\nafter {about}", said.err);
                 }
                 assert_eq!(self.served(), Some("two"), "{about}");
@@ -240,7 +281,22 @@ impl Swept {
 #[test]
 #[ignore = "long: make sweep"]
 fn whole_sweep_of_kills_and_of_a_disk_that_refuses() {
-    let swept = Swept::new();
+    whole_sweep(&Swept::new());
+}
+
+#[test]
+#[ignore = "long: make sweep"]
+fn whole_sweep_of_a_subversion_site() {
+    whole_sweep(&Swept::svn());
+}
+
+#[test]
+#[ignore = "long: make sweep"]
+fn whole_sweep_of_a_link_farm() {
+    whole_sweep(&Swept::farm());
+}
+
+fn whole_sweep(swept: &Swept) {
     for run in [Run::First, Run::Steady, Run::Rollback] {
         let kills = swept.sweep(run, &[Fault::Kill { all: false }, Fault::Kill { all: true }], |_| true);
         println!("{run:?}: {kills} kills, each followed by one normal run; a whole, right release at every moment");
