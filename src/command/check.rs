@@ -171,11 +171,11 @@ fn look_at_all(config: &Config, args: &Args) -> Vec<Finding> {
     findings.extend(config.svn.values().flat_map(place::svn));
     findings.extend(config.sites.values().flat_map(place::site));
     findings.extend(room::free(config, args.free.unwrap_or(limits::ROOM)));
-    findings.extend(node::node(&config));
+    findings.extend(node::node(config));
     findings.extend(jenkins::controller(&config.jenkins));
     findings.extend(packages::repository(&config.packages));
     findings.extend(packages::interest(&config.packages));
-    findings.extend(access::all(&config));
+    findings.extend(access::all(config));
     findings.extend(jenkins::builds(config, &args.oldest));
     findings
 }
