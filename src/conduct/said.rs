@@ -49,7 +49,10 @@ impl Detail {
             Answer::Prepared { .. } if is_past => {
                 rollout::Answer::Progress { step: self.furthest.map_or(during, step) }
             }
-            Answer::Accepted => rollout::Answer::Accepted { step: during },
+            Answer::Accepted => {
+                self.doing.clear();
+                rollout::Answer::Accepted { step: during }
+            }
             Answer::Progress { text } => {
                 if !text.is_empty() {
                     self.doing = plain(text);

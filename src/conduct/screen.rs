@@ -14,6 +14,8 @@ const TICK: Duration = Duration::from_secs(1);
 
 pub(super) struct Screen {
     start: Instant,
+    /// `NO_COLOR` and its like were heeded.
+    color: bool,
     /// Lines of the block as it is on the terminal.
     drawn: usize,
     last: Option<(Instant, Vec<String>)>,
@@ -23,7 +25,8 @@ pub(super) struct Screen {
 
 impl Screen {
     pub fn new() -> Screen {
-        Screen { start: Instant::now(), drawn: 0, last: None, said: Vec::new() }
+        let color = anstream::AutoStream::choice(&std::io::stderr()) != anstream::ColorChoice::Never;
+        Screen { start: Instant::now(), color, drawn: 0, last: None, said: Vec::new() }
     }
 
     /// A line above the block.
@@ -66,11 +69,15 @@ impl Screen {
             text.push('\n');
         }
         for line in block {
-            text.push_str(line);
+            // Colours only: `anstream` would take the movements away as well.
+            match self.color {
+                true => text.push_str(line),
+                false => text.extend(anstream::adapter::strip_str(line)),
+            }
             text.push('\n');
         }
         self.drawn = block.len();
-        let mut stderr = anstream::stderr().lock();
+        let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
     }
 }

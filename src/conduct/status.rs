@@ -67,7 +67,7 @@ fn tell(seen: &Seen, rows: Vec<Row<'_>>, json: bool) -> io::Result<()> {
     if !json {
         table::print(plan, &how, &rows)?;
         let mut stderr = anstream::stderr();
-        let _ = writeln!(stderr, "plan {} by {}, {}", plan.id, plan.who, plan.issued);
+        let _ = writeln!(stderr, "plan {} by {}, {:.0}", plan.id, plan.who, plan.issued);
         if !seen.is_conducted && ended(seen).is_none() {
             let _ = writeln!(stderr, "to go on: failcake rollout resume {}", plan.id);
         }

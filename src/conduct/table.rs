@@ -50,7 +50,9 @@ pub(super) fn print(plan: &Plan, ended: &str, rows: &[Row<'_>]) -> io::Result<()
     let (name, state) = (width(rows, |row| row.host.as_str()), width(rows, |row| row.state.words()));
     let mut text = format!("{}: {}: {live} of {} hosts live; {ended}\n", plan.site, plan.action, rows.len());
     for row in rows {
-        let why = row.why.map(plain).unwrap_or_default();
+        let again = || row.detail.release.as_ref().filter(|_| row.state == State::RolledBack);
+        let again = || again().map(|release| format!("release {release} serves again"));
+        let why = row.why.map(plain).or_else(again).unwrap_or_default();
         let line = format!("  {:name$}  {:state$}  {why}", row.host, row.state);
         let _ = writeln!(text, "{}", line.trim_end());
         if let Some((script, lines)) = row.detail.last_words().filter(|_| row.state != State::Live) {

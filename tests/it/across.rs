@@ -5,6 +5,7 @@ mod enemies;
 mod fleet;
 mod going;
 mod killed;
+mod late;
 mod permissions;
 mod phases;
 mod stops;

@@ -78,3 +78,32 @@ fn a_plan_that_is_not_there_can_not_be_gone_on_with() {
         .stderr_has("no plan 0193a5c2-7f1e-7bd3-9c41-2f6d0c5a8e17 is kept in ");
     fleet.operator(["rollout", "resume", "../x"]).run().code(2).stderr_has("it is no UUID");
 }
+
+#[test]
+fn a_filter_that_means_nobody_is_refused_with_the_nearest_name() {
+    let fleet = Fleet::new(&["web01", "web02"]);
+    fleet.release("v1", &[]);
+    let on = |filter: &str| fleet.deploy("v1", filter, &[]).run().code(2);
+    on("wbe01").stderr_has("did you mean \"web01\"?");
+    on("db*").stderr_has("--on");
+    on("role=web and").stderr_has("--on");
+    on("@nowhere").stderr_has("nowhere");
+    fleet.world.write("hosts", "web02\n");
+    let listed = format!("@{}", fleet.world.path("hosts").display());
+    fleet.deploy("v1", &listed, &["--dry-run"]).run().success().stdout_has("first: web02\n");
+    fleet.deploy("v1", "group=web and dc=ams", &["--dry-run", "--json"]).run().success().stdout_has("[\"web02\"]");
+    fleet.operator(["rollout", "list"]).run().success().stdout("");
+}
+
+#[test]
+fn what_can_not_be_kept_is_not_begun() {
+    let mut fleet = Fleet::new(&["web01"]);
+    fleet.release("v1", &[]);
+    fleet.start();
+    fleet.operator(["rollout", "list"]).run().success();
+    let folder = fleet.world.path(format!("operator/spool/{}/rollouts", nix::unistd::geteuid()));
+    std::fs::remove_dir(&folder).unwrap();
+    std::fs::write(&folder, "").unwrap();
+    fleet.deploy("v1", "web01", &[]).run().code(1).stderr_has("rollouts");
+    assert_eq!((fleet.serves("web01"), fleet.releases("web01")), (String::new(), 0));
+}

@@ -1,0 +1,73 @@
+//! Hosts that are late, or fall silent, in each phase; and a plan whose time is over.
+
+use nix::sys::signal::Signal;
+
+use super::fleet::{Fleet, wait_for};
+use super::phases::{Held, Phase};
+
+const WEB: [&str; 3] = ["web01", "web02", "web03"];
+
+#[test]
+fn a_host_that_comes_late_has_its_turn_with_the_others() {
+    let mut fleet = Fleet::new(&WEB);
+    let gate = fleet.gate("turn");
+    fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST != web01 ] || {{ {}; }}", gate.script()))]);
+    fleet.start_node("web01");
+    fleet.start_node("web02");
+    fleet.listens("web01");
+    fleet.listens("web02");
+    let mut operator = fleet.deploy("v1", "web*", &["--max-failures", "1", "--patience", "2s"]).start();
+    operator.stderr_line("web03 unreachable");
+    gate.wait_for("web01");
+    fleet.start_node("web03");
+    operator.stderr_line("web03 prepared");
+    gate.open();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1"; 3]);
+}
+
+#[test]
+fn a_host_that_falls_silent_while_it_prepares_stops_it_before_the_canary() {
+    let mut held = Held::new(Fleet::new(&WEB), Phase::Prepare);
+    let mut operator = held.fleet.deploy("v2", "web*", &["--patience", "3s"]).start();
+    operator.stderr_line("web02 preparing");
+    held.fleet.node("web02").signal(Signal::SIGSTOP);
+    held.go_on();
+    operator.stderr_line("stopping: web02 went silent: it was preparing");
+    assert_eq!(operator.wait().code(), Some(1));
+    assert_eq!(held.fleet.all_serve(), ["v1"; 3]);
+    // Back again, it has heard that it is over.
+    held.fleet.node("web02").signal(Signal::SIGCONT);
+    let again = || held.fleet.deploy("v2", "web*", &["--batch", "2"]).run();
+    wait_for("web02 to be free", || {
+        held.fleet.operator(["state", "www", "--on", "web02"]).run().success().text().contains("web02")
+    });
+    again().success();
+    assert_eq!(held.fleet.all_serve(), ["v2"; 3]);
+}
+
+#[test]
+fn a_host_that_falls_silent_while_it_goes_back_is_named() {
+    let mut held = Held::new(Fleet::new(&WEB), Phase::WindUp);
+    let mut operator =
+        held.fleet.deploy("v2", "web*", &["--batch", "1", "--on-failure", "rollback", "--patience", "3s"]).start();
+    operator.stderr_line("web01 rolling back");
+    held.fleet.node("web01").signal(Signal::SIGSTOP);
+    assert_eq!(operator.wait().code(), Some(1));
+    let said = String::from_utf8(operator.rest()).unwrap();
+    assert!(said.contains("\n  web01  went silent  it did not say that it went back: look what it serves\n"), "{said}");
+    held.go_on();
+    held.fleet.node("web01").signal(Signal::SIGCONT);
+    wait_for("web01 to go back", || held.fleet.serves("web01") == "v1");
+}
+
+#[test]
+fn nobody_begins_after_the_plans_time() {
+    let mut fleet = Fleet::new(&WEB);
+    fleet.release("v1", &[]);
+    fleet.start();
+    let said = fleet.deploy("v1", "web*", &["--bake", "3s", "--within", "2s"]).run().code(1);
+    said.stdout_has("1 of 3 hosts live; stopped: web02 refused: the plan was good until ");
+    assert_eq!(fleet.all_serve(), ["v1", "", ""]);
+    assert_eq!(["web02", "web03"].map(|node| fleet.releases(node)), [0, 0]);
+}
