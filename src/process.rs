@@ -20,9 +20,11 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+mod memory;
 mod stop;
 mod user;
 
+pub use memory::let_go_of_code;
 pub use stop::Stop;
 pub use user::{User, as_root};
 

@@ -21,7 +21,7 @@ use crate::bus::{Connection, Message};
 use crate::message::deploy::{Answer, Code, Document as _, Order, Plan, PlanId, Query, Request, Signed, Step, Subject};
 use crate::message::{self, Envelope};
 use crate::name::Principal;
-use crate::process::Stop;
+use crate::process::{self, Stop};
 use crate::signature::verify_step;
 use crate::spool::Limits;
 use crate::watch::{self, Ended, Teller, say};
@@ -153,6 +153,7 @@ impl Desk {
                 Some(watch::Step::Connected(peer)) => {
                     self.teller.connected(&peer);
                     self.is_heard = true;
+                    process::let_go_of_code();
                     self.say_all_again(watch.connection());
                 }
                 Some(watch::Step::Lost { cause, retry_in }) => {

@@ -364,4 +364,4 @@ pub(super) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -153,3 +153,6 @@ pub(super) fn belongs(order: &Order, plan: &Plan) -> Result<(), Refusal> {
     }
     refuse(Code::BadSignature, "the plan that came with the order is another one")
 }
+
+#[cfg(test)]
+mod tests;

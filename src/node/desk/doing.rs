@@ -11,6 +11,7 @@ use crate::node::census::{self, Holders};
 use crate::node::errand::{Errand, Work};
 use crate::node::jobs::Lines;
 use crate::node::{Loop, Task, Told, turn};
+use crate::process;
 
 impl Desk {
     pub(super) fn begin_jobs(&mut self, watch: &mut Loop) {
@@ -122,6 +123,7 @@ impl Desk {
         if let Some(plan) = plan {
             self.tell(&plan, step, &answer, connection);
         }
+        process::let_go_of_code();
     }
 
     pub(super) fn beat(&mut self, connection: &Connection, now: Instant) {

@@ -31,6 +31,19 @@ pub(in crate::node) fn plan(not_after: Timestamp) -> Plan {
     }
 }
 
+/// A plan of which these steps were begun, with what came of them.
+pub(in crate::node) fn known(plan: Plan, steps: &[(Step, Option<Answer>)]) -> Known {
+    let signed = Signed { document: plan.to_text(), signature: String::new() };
+    let taken = |(step, answer): &(Step, Option<Answer>)| Taken {
+        step: *step,
+        canary: false,
+        begun: now(),
+        answer: answer.clone(),
+    };
+    let steps = steps.iter().map(taken).collect();
+    Known { kept: Kept { version: VERSION, until: plan.not_after, plan: signed, steps }, plan }
+}
+
 fn open(folder: &Path, time: Timestamp) -> (Plans, Vec<String>) {
     Plans::open(folder, LIMITS, time).unwrap()
 }
