@@ -585,6 +585,8 @@ pub struct Packages {
     pub archive: Option<PathBuf>,
     /// `user:` who owns the repository.
     pub user: Option<String>,
+    /// `rest:` so long must an upload that came just now lie untouched; default 2 s.
+    pub rest: Duration,
     /// `patience:` with an upload that is not whole; default 1 h.
     pub patience: Duration,
     /// `timeout:` of one call of reprepro or apt-get; default 10 min.

@@ -145,7 +145,9 @@ struct Served {
 impl Repository<'_> {
     /// Does reprepro know the distribution, and can it read its database?
     fn probe(&self, distribution: &Distribution) -> Result<(), Error> {
-        self.run("list", distribution, ["failcake-looks-whether-all-is-well"]).map(drop)
+        let said = self.run("list", distribution, ["failcake-looks-whether-all-is-well"])?;
+        // Before anything came into it, `list` does not even look at the distribution.
+        if said.contains("there is no database yet") { self.export(distribution) } else { Ok(()) }
     }
 
     /// Adds packages, and writes the indices once; what it says. A failure may have added some of them, which only
@@ -202,20 +204,24 @@ impl Repository<'_> {
         command.env_remove("GPG_TTY").env_remove("DISPLAY").current_dir("/");
         // It knows no `--`: file names are absolute, and no distribution's name begins with `-`.
         command.arg(verb).arg(distribution.as_str()).args(words);
+        let is_lock_in_doubt = self.running.exists();
         File::create(&self.running).map_err(at("make", &self.running))?;
         let limits = Limits { timeout: self.timeout, grace: GRACE, output: OUTPUT_MAX };
         let ran = Run { user: None, input: None, limits, stop: Some(self.stop), lines: None }.run(command);
-        if ran.as_ref().is_ok_and(|outcome| outcome.status.signal().is_some()) {
-            self.clear_stale_lock()?;
-        }
-        let _ = std::fs::remove_file(&self.running);
-        match ran {
+        let was_killed = ran.as_ref().is_ok_and(|outcome| outcome.status.signal().is_some());
+        let said = match ran {
             Err(process::Error::Spawn { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 Err(Error::Missing)
             }
             Err(error) => Err(Error::Process(error)),
             Ok(outcome) => self.judge(verb, distribution, &outcome),
+        };
+        if was_killed {
+            self.clear_stale_lock()?;
+        } else if !(is_lock_in_doubt && matches!(said, Err(Error::Busy(_)))) {
+            let _ = std::fs::remove_file(&self.running);
         }
+        said
     }
 
     fn judge(&self, verb: &'static str, distribution: &Distribution, outcome: &Outcome) -> Result<String, Error> {
@@ -237,32 +243,45 @@ impl Repository<'_> {
         if why.contains("The lock file") {
             return Err(Error::Busy(self.base.clone()));
         }
-        if why.contains("Cannot find definition of distribution") {
+        if why.contains("Cannot find definition of distribution") || why.contains("No distribution definition of") {
             return Err(Error::NoDistribution { base: self.base.clone(), distribution: distribution.clone() });
         }
         Err(Error::Failed { verb, why })
     }
 
     /// A reprepro that was killed leaves `db/lockfile`, and every later one gives up on it. It is removed when it must be
-    /// ours: one that was started here did not come to its end, and no reprepro runs on this machine.
+    /// ours: one that was started here did not come to its end, and none that runs on this machine has the database open.
+    /// While one may have, it stays in doubt.
     fn clear_stale_lock(&self) -> Result<(), Error> {
-        if !self.running.exists() {
+        let database = self.base.join("db");
+        let database = database.canonicalize().unwrap_or(database);
+        if !self.running.exists() || has_reprepro_at(&database) {
             return Ok(());
         }
-        let lock = self.base.join("db/lockfile");
-        if !any_reprepro() && std::fs::remove_file(&lock).is_ok() {
+        let lock = database.join("lockfile");
+        if std::fs::remove_file(&lock).is_ok() {
             log::warn!("removed {}: a reprepro that failcake had started was killed and left it", lock.display());
         }
         std::fs::remove_file(&self.running).map_err(at("remove", &self.running))
     }
 }
 
-fn any_reprepro() -> bool {
+/// Does a reprepro run that has files of this database open, or that may not be looked at?
+fn has_reprepro_at(database: &Path) -> bool {
     process::all().any(|(_, folder)| {
-        let is = std::fs::read(folder.join("comm")).is_ok_and(|name| name.trim_ascii() == b"reprepro");
+        let is_reprepro = std::fs::read(folder.join("comm")).is_ok_and(|name| name.trim_ascii() == b"reprepro");
         // One that is dead and not yet waited for holds nothing.
-        let state = || std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
-        is && state().rsplit(") ").next().is_some_and(|rest| !rest.starts_with('Z'))
+        let is_dead = || {
+            let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
+            stat.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with('Z'))
+        };
+        let has_it_open = || match std::fs::read_dir(folder.join("fd")) {
+            Ok(open) => {
+                open.flatten().filter_map(|entry| entry.path().read_link().ok()).any(|to| to.starts_with(database))
+            }
+            Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+        };
+        is_reprepro && !is_dead() && has_it_open()
     })
 }
 

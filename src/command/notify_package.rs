@@ -20,7 +20,7 @@ use telling::Telling;
 /// Takes packages into a reprepro repository, archives them, and tells the bus.
 ///
 /// With --incoming it takes each DIR/DIST/*.deb, and each .changes with the files that it names, into the distribution
-/// DIST. Only what is whole is taken: at rest for two seconds, open for writing by nobody, complete by its own table and
+/// DIST. Only what is whole is taken: at rest for two seconds (`rest:`), open for writing by nobody, complete by its own table and
 /// checksums. What reprepro took goes to DIR/DIST/archive (or `archive:`); what it refused, and what is no package, to
 /// DIR/DIST/refused with the reason beside it. Nothing is announced that the distribution does not have.
 ///
@@ -49,7 +49,7 @@ pub struct Args {
     #[expect(clippy::option_option, reason = "not there, there without a folder, there with one")]
     incoming: Option<Option<PathBuf>>,
     /// Go on, with this pause: 10s, 1m.
-    #[arg(long, value_name = "DURATION", value_parser = pause, requires = "incoming")]
+    #[arg(long, value_name = "DURATION", value_parser = pause, requires = "incoming", conflicts_with = "distribution")]
     every: Option<Duration>,
     /// Print one JSON object on a line for each thing that happened.
     #[arg(long)]
@@ -91,10 +91,11 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     };
     supervisor::ready();
     loop {
+        telling.begin();
         if let Err(error) = round(packages, base, &incoming, &stop, &mut telling)
             && !stop.is_set()
         {
-            complain(&format!("{error:#}"));
+            telling.problem(&format!("{error:#}"));
         }
         if stop.wait(pause) {
             supervisor::stopping();
@@ -126,8 +127,8 @@ fn named(
     let Some(desk) = Desk::open(packages, base, stop)? else {
         anyhow::bail!("another notify-package works on {}, and did not end in time: try again", base.display());
     };
-    desk.tidy()?;
-    telling.troubles(&desk, &desk.take_named(distribution, files))?;
+    desk.tidy()?.iter().for_each(|error| telling.problem(&error.to_string()));
+    telling.troubles(&desk, &desk.take_named(distribution, files)?)?;
     include(&desk, telling)
 }
 
@@ -137,9 +138,7 @@ fn round(packages: &Packages, base: &Path, incoming: &Path, stop: &Stop, telling
         complain(&format!("another notify-package works on {}, and takes what is there", base.display()));
         return Ok(());
     };
-    if let Err(error) = desk.tidy() {
-        telling.problem(&error.to_string());
-    }
+    desk.tidy()?.iter().for_each(|error| telling.problem(&error.to_string()));
     match desk.take_incoming(incoming) {
         Ok(troubles) => telling.troubles(&desk, &troubles)?,
         // What was taken already need not wait.

@@ -333,6 +333,7 @@ fn packages(keys: file::PackagesKeys) -> Packages {
         incoming: keys.incoming.map(|path| path.0),
         archive: keys.archive.map(|path| path.0),
         user: keys.user.map(|user| user.0),
+        rest: keys.rest.map_or(Duration::from_secs(2), |span| span.0),
         patience: keys.patience.map_or(Duration::from_secs(3600), |span| span.0),
         timeout: keys.timeout.map_or(TEN_MINUTES, |span| span.0),
         splay: keys.splay.map_or(Duration::from_secs(5), |span| span.0),

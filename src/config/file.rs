@@ -258,6 +258,7 @@ section!(PackagesKeys {
     incoming: Absolute,
     archive: Absolute,
     user: UserName,
+    rest: Span,
     patience: Span,
     timeout: Span,
     splay: Span,

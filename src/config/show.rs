@@ -74,6 +74,7 @@ impl Config {
                 "incoming": self.packages.incoming,
                 "archive": self.packages.archive,
                 "user": self.packages.user,
+                "rest": show_duration(self.packages.rest),
                 "patience": show_duration(self.packages.patience),
                 "timeout": show_duration(self.packages.timeout),
                 "splay": show_duration(self.packages.splay),

@@ -435,3 +435,29 @@ fn jenkins_projects_say_which_refs_start_which_jobs_with_what() {
     let error = mistake("jenkins: { url: 'https://ann:sesame@j/' }\n");
     assert!(error.contains("move it to user:") && !error.contains("sesame"), "{error}");
 }
+
+#[test]
+fn packages_have_defaults_and_names_that_are_checked_where_they_are_read() {
+    let place = Place::new(
+        "packages:\n  repository: /r\n  archive: /a\n  user: repo\n  interest:\n  - { name: 'myapp*', distribution: sid }\n",
+    );
+    let config = place.load().unwrap();
+    let packages = &config.packages;
+    let second = Duration::from_secs(1);
+    assert_eq!((packages.rest, packages.patience, packages.timeout), (2 * second, 3600 * second, 600 * second));
+    assert_eq!((packages.splay, packages.user.as_deref()), (5 * second, Some("repo")));
+    assert!(packages.interest[0].name.matches("myapp-data"));
+    let shown = &config.to_json()["packages"];
+    assert_eq!((&shown["archive"], &shown["rest"], &shown["patience"]), (&"/a".into(), &"2s".into(), &"1h".into()));
+    assert_eq!(shown["interest"], serde_json::json!([{ "name": "myapp*", "distribution": "sid" }]));
+    for (keys, said) in [
+        ("archive: relative", "archive: \"relative\" is no absolute path"),
+        ("rest: 2", "rest: \"2\" is no duration"),
+        ("archiv: /a", "unknown key \"archiv\": did you mean \"archive\"?"),
+        ("interest: [{ name: a, distribution: ../x }]", "\"../x\" is no distribution"),
+        ("interest: [{ name: '' }]", "is no pattern"),
+    ] {
+        let error = mistake(&format!("packages:\n  {keys}\n"));
+        assert!(error.contains(said), "{keys}: {error}");
+    }
+}

@@ -83,3 +83,52 @@ fn field<'a>(lines: &[&'a str], name: &str) -> Option<Vec<&'a str>> {
     let below = lines[at + 1..].iter().take_while(|line| line.starts_with(' ') && !line.trim().is_empty());
     Some(below.copied().collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUM: &str = "dd6ba4233e2738307790b58800780364abc67bb8ced3e9fe8f7e7651ac5b5a28";
+
+    fn text() -> String {
+        format!(
+            "Format: 1.8\nSource: src\nDistribution: sid\nChecksums-Sha256:\n {SUM} 668 pp_1.0_amd64.deb\n {SUM} 12 src_1.0.dsc\n\
+             Files:\n 0510 668 misc optional pp_1.0_amd64.deb\n 0511 12 misc optional src_1.0.dsc\n"
+        )
+    }
+
+    #[test]
+    fn what_it_names_is_read_within_a_signature_and_without() {
+        let named = parse(&text()).unwrap();
+        assert_eq!(
+            named.iter().map(|named| named.file.as_str()).collect::<Vec<_>>(),
+            ["pp_1.0_amd64.deb", "src_1.0.dsc"]
+        );
+        assert_eq!((named[0].size, named[0].sha256.as_str()), (668, SUM));
+        let signed = format!(
+            "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n{}-----BEGIN PGP SIGNATURE-----\n\nxyz\n-----END PGP SIGNATURE-----\n",
+            text()
+        );
+        assert_eq!(parse(&signed), Ok(named));
+        assert_eq!(parse(&signed.replace("-----END PGP", "")), Err(Unread::Short));
+        assert_eq!(files(&text()).count(), 4);
+    }
+
+    #[test]
+    fn no_beginning_of_one_is_a_whole_one() {
+        let text = text();
+        for end in 0..text.len() {
+            assert!(parse(&text[..end]).is_err(), "{end} of {} octets", text.len());
+        }
+    }
+
+    #[test]
+    fn what_no_upload_has_is_wrong() {
+        let wrong = |from: &str, to: &str| matches!(parse(&text().replace(from, to)), Err(Unread::Wrong(_)));
+        assert!(wrong("src_1.0.dsc", "../src_1.0.dsc"));
+        assert!(wrong("src_1.0.dsc", "-oX.dsc"));
+        assert!(wrong("src_1.0.dsc", "pp_1.0_amd64.deb"), "one name twice");
+        assert!(wrong("Format: 1.8\n", "Vormat: 1.8\n"));
+        assert!(matches!(parse(&text().replace("0511 12 misc optional src_1.0.dsc", "")), Err(Unread::Short)));
+    }
+}

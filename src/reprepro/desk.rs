@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::folder::{Folder, with_end};
 use super::incoming::{self, Found, Shelf};
 use super::job::{State, Work};
-use super::upload::{Not, Upload, is_changes};
+use super::upload::{Not, Stamp, Upload, is_changes};
 use super::{Error, Facts, Repository, at, named, one_line};
 use crate::config::Packages;
 use crate::name::Distribution;
@@ -117,22 +118,24 @@ impl<'a> Desk<'a> {
         Ok(Some(Desk { packages, repository, work, stop }))
     }
 
-    /// Puts away what an earlier run told and did not put away.
+    /// Finishes what an earlier run had begun to put away; why some of it could not be.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn tidy(&self) -> Result<(), Error> {
-        for job in self.work.jobs(State::Told)? {
-            self.archive(&job)?;
-        }
-        for job in self.work.jobs(State::Refused)? {
-            self.give_back(&job)?;
-        }
-        Ok(())
+    pub fn tidy(&self) -> Result<Vec<Error>, Error> {
+        // Before anything is taken, or an upload would be taken twice.
+        let taken = self.work.jobs(State::Taken)?.into_iter().map(|job| self.work.remove_originals(&job));
+        let told = self.work.jobs(State::Told)?.into_iter().map(|job| self.archive(&job).map(drop));
+        let refused = self.work.jobs(State::Refused)?.into_iter().map(|job| self.give_back(&job).map(drop));
+        Ok(taken.chain(told).chain(refused).filter_map(Result::err).collect())
     }
 
     /// Takes files that somebody named: copies, the files stay theirs. What is wrong with those that it does not take.
-    pub fn take_named(&self, distribution: &Distribution, files: &[PathBuf]) -> Vec<Trouble> {
+    ///
+    /// # Errors
+    /// There is no such distribution, or the repository has to be seen to.
+    pub fn take_named(&self, distribution: &Distribution, files: &[PathBuf]) -> Result<Vec<Trouble>, Error> {
+        self.repository.probe(distribution)?;
         let take = |file: &PathBuf| {
             let taken = named::open(file).and_then(|upload| self.fill(upload, distribution, None));
             match taken.err()? {
@@ -146,7 +149,7 @@ impl<'a> Desk<'a> {
                 })),
             }
         };
-        files.iter().filter_map(take).collect()
+        Ok(files.iter().filter_map(take).collect())
     }
 
     /// Takes what lies in `INCOMING/DIST/` and is whole.
@@ -154,9 +157,25 @@ impl<'a> Desk<'a> {
     /// # Errors
     /// The folder can't be listed.
     pub fn take_incoming(&self, incoming: &Path) -> Result<Vec<Trouble>, Error> {
-        let mut troubles = Vec::new();
-        for shelf in incoming::look(incoming, self.stop)? {
-            let archive = self.archive_of(&shelf.distribution, Some(&shelf.folder), false)?;
+        let (shelves, errors) = incoming::look(incoming, self.packages.rest, self.stop)?;
+        let mut troubles: Vec<Trouble> = errors.into_iter().map(Trouble::Failed).collect();
+        for shelf in shelves {
+            // What can't go any further is left where people see it.
+            let open = || {
+                self.repository.probe(&shelf.distribution)?;
+                self.archive_of(&shelf.distribution, Some(&shelf.folder), false)
+            };
+            if shelf.found.is_empty() {
+                continue;
+            }
+            let archive = match open() {
+                Ok(archive) => archive,
+                Err(Error::Stopped) => return Err(Error::Stopped),
+                Err(error) => {
+                    troubles.push(Trouble::Failed(error));
+                    continue;
+                }
+            };
             for found in &shelf.found {
                 if shelf.spoken_for.contains(&found.name) {
                     continue;
@@ -180,7 +199,13 @@ impl<'a> Desk<'a> {
             return Err(Not::Yet("it changed a moment ago".to_owned()));
         }
         let job = self.fill(upload, &shelf.distribution, Some(incoming))?;
-        Ok(self.work.remove_originals(&job)?)
+        self.work.remove_originals(&job).map_err(|error| {
+            // It would be taken again and again. Its first file is the first to be removed.
+            if Stamp::at(&shelf.folder, &found.name).is_some_and(|stamp| stamp.is_same(&found.stamp)) {
+                let _ = self.work.forget(&job, State::Taken);
+            }
+            Not::Now(error)
+        })
     }
 
     fn fill(&self, upload: Upload, distribution: &Distribution, incoming: Option<&Path>) -> Result<Job, Not> {
@@ -248,11 +273,9 @@ impl<'a> Desk<'a> {
     /// # Errors
     /// The repository or the machine has to be seen to; the jobs wait for the next run.
     pub fn include(&self, distribution: &Distribution, jobs: Vec<Job>) -> Result<Vec<Verdict>, Error> {
-        for job in &jobs {
-            // Of a run that was killed before it did.
-            self.work.remove_originals(job)?;
+        if jobs.iter().any(|job| job.is_old) {
+            self.repository.probe(distribution)?;
         }
-        self.repository.probe(distribution)?;
         let mut including = Including { desk: self, distribution, said: String::new(), failed: BTreeMap::new() };
         including.debs(&jobs)?;
         including.changes(&jobs)?;
@@ -343,7 +366,7 @@ impl<'a> Desk<'a> {
         let found = if make { above.make_below(OsStr::new(name)) } else { above.below(OsStr::new(name)) };
         match found {
             Ok(folder) => Ok(Some(folder)),
-            Err(error) if !make && error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if !make && error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(at("open", &path)(error)),
         }
     }
@@ -366,22 +389,39 @@ impl<'a> Desk<'a> {
     }
 }
 
-/// Moves files from `from` to the folder `refused` of `origin`, and writes the reason beside the first. Killed between
-/// the two, the file is there without its reason, which was told.
+/// Moves files from `from` to the folder `refused` of `origin`, the first with the reason beside it. That is written
+/// before: killed between the two, the next call finds it there and goes on.
 fn put_refused(from: &Folder, origin: &Folder, names: &[OsString], reason: &str) -> Result<(), Error> {
     let folder = origin.make_below(OsStr::new("refused")).map_err(at("make", &origin.path.join("refused")))?;
-    let mut main = None;
-    for name in names {
-        match from.move_to(name, &folder, name) {
-            Ok(placed) => main = main.or(Some(placed)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(at("move a file to", &folder.path)(error)),
-        }
-    }
-    let Some(main) = main else { return Ok(()) };
     let text = format!("{}\n", one_line(reason, 4000));
-    let written = folder.put(&with_end(&main, ".reason"), |file| std::io::Write::write_all(file, text.as_bytes()));
-    written.map(drop).map_err(at("write a reason in", &folder.path))
+    for (place, name) in names.iter().enumerate() {
+        if from.stat(name).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            continue;
+        }
+        let to = match place {
+            0 => explain(&folder, name, &text).map_err(at("write a reason in", &folder.path))?,
+            _ => name.clone(),
+        };
+        from.move_to(name, &folder, &to).map_err(at("move a file to", &folder.path))?;
+    }
+    Ok(())
+}
+
+/// Writes `NAME.reason`, or `NAME.1.reason` where there is such a file already; the file's name then.
+fn explain(folder: &Folder, name: &OsStr, text: &str) -> io::Result<OsString> {
+    let mut to = name.to_owned();
+    for number in 1.. {
+        let reason = with_end(&to, ".reason");
+        let said = folder.read(&reason).and_then(io::read_to_string).ok();
+        if folder.stat(&to).is_err() && said.as_deref().is_none_or(|said| said == text) {
+            if said.is_none() {
+                folder.put(&reason, |file| io::Write::write_all(file, text.as_bytes()))?;
+            }
+            break;
+        }
+        to = with_end(name, &format!(".{number}"));
+    }
+    Ok(to)
 }
 
 /// One batch on its way through reprepro.

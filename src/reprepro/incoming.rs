@@ -14,10 +14,8 @@ use super::{Error, at, changes};
 use crate::name::Distribution;
 use crate::process::Stop;
 
-/// What was written to within this time is looked at twice.
+/// What was written to within this time, or within that of rest if it is longer, is looked at twice.
 const YOUNG: Duration = Duration::from_secs(60);
-/// So long from one look to the other.
-const REST: Duration = Duration::from_secs(2);
 
 /// Something that may be an upload.
 #[derive(Debug)]
@@ -38,48 +36,55 @@ pub(super) struct Shelf {
     pub(super) spoken_for: BTreeSet<OsString>,
 }
 
-/// The distributions' folders. What is young is there only if it did not change while this waited.
-pub(super) fn look(incoming: &Path, stop: &Stop) -> Result<Vec<Shelf>, Error> {
-    let mut shelves = shelves(incoming)?;
+/// The distributions' folders, and why some can't be looked at. What is young is there only if it did not change while
+/// this waited.
+pub(super) fn look(incoming: &Path, rest: Duration, stop: &Stop) -> Result<(Vec<Shelf>, Vec<Error>), Error> {
+    let (mut shelves, mut errors) = shelves(incoming)?;
     let now = SystemTime::now();
     // A time in the future is of a clock that was set back, or of a server with another: it says nothing.
     let is_young = |found: &Found| {
-        now.duration_since(found.stamp.changed()).is_ok_and(|age| age < YOUNG) || found.stamp.changed() > now
+        now.duration_since(found.stamp.changed()).is_ok_and(|age| age < YOUNG.max(rest)) || found.stamp.changed() > now
     };
     if !shelves.iter().flat_map(|shelf| &shelf.found).any(is_young) {
-        return Ok(shelves);
+        return Ok((shelves, errors));
     }
-    if stop.wait(REST) {
+    if stop.wait(rest) {
         return Err(Error::Stopped);
     }
     for shelf in &mut shelves {
-        let again = find(&shelf.folder).map_err(at("list", &shelf.folder.path))?;
+        let again = find(&shelf.folder).unwrap_or_else(|error| {
+            errors.push(at("list", &shelf.folder.path)(error));
+            Vec::new()
+        });
         shelf.found.retain(|found| again.iter().any(|now| now.name == found.name && now.stamp == found.stamp));
         // One that came just now speaks for its packages too.
         shelf.spoken_for.extend(spoken_for(&shelf.folder, &again));
     }
-    Ok(shelves)
+    Ok((shelves, errors))
 }
 
-fn shelves(incoming: &Path) -> Result<Vec<Shelf>, Error> {
+fn shelves(incoming: &Path) -> Result<(Vec<Shelf>, Vec<Error>), Error> {
     let above = Folder::open(incoming).map_err(at("open", incoming))?;
-    let mut shelves = Vec::new();
+    let (mut shelves, mut errors) = (Vec::new(), Vec::new());
     for name in above.names().map_err(at("list", incoming))? {
         // Whatever else lies there, such as a home's hidden folders, is nobody's distribution.
         let Some(distribution) = name.to_str().and_then(|name| name.parse::<Distribution>().ok()) else { continue };
-        let folder = match above.below(&name) {
-            Ok(folder) => folder,
+        let looked = above.below(&name).and_then(|folder| Ok((find(&folder)?, folder)));
+        let (mut found, folder) = match looked {
+            Ok(looked) => looked,
             // A file, or a link.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOTDIR | libc::ELOOP | libc::ENOENT)) => continue,
-            Err(error) => return Err(at("open", &incoming.join(&name))(error)),
+            Err(error) => {
+                errors.push(at("list", &incoming.join(&name))(error));
+                continue;
+            }
         };
-        let mut found = find(&folder).map_err(at("list", &folder.path))?;
         // The order that they were uploaded in: of two versions the newer one shall come last.
         found.sort_by_key(|found| found.stamp.modified());
         let spoken_for = spoken_for(&folder, &found);
         shelves.push(Shelf { distribution, folder, found, spoken_for });
     }
-    Ok(shelves)
+    Ok((shelves, errors))
 }
 
 fn find(folder: &Folder) -> io::Result<Vec<Found>> {

@@ -57,6 +57,10 @@ impl Stamp {
         }
     }
 
+    pub(super) fn at(folder: &Folder, name: &OsStr) -> Option<Stamp> {
+        folder.stat(name).ok().map(|stat| Stamp::of(&stat))
+    }
+
     fn of_open(file: &File) -> io::Result<Stamp> {
         Ok(Stamp::of(&nix::sys::stat::fstat(file)?))
     }

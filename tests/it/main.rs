@@ -18,6 +18,7 @@ mod node;
 mod old_defects;
 mod old_machines;
 mod outbox;
+mod packages;
 mod sandbox;
 mod svn;
 mod tail;

@@ -1,5 +1,6 @@
 //! What became of packages, in the words of each who wants to know: the bus, people, programs.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -24,6 +25,8 @@ pub(super) struct Telling {
     events: String,
     json: bool,
     failed: bool,
+    /// Problems of this round, and of the one before: what goes on is told once.
+    problems: [BTreeSet<String>; 2],
 }
 
 impl Telling {
@@ -35,7 +38,14 @@ impl Telling {
             events: topics.get("events-repository"),
             json,
             failed: false,
+            problems: Default::default(),
         }
+    }
+
+    /// Another round begins.
+    pub(super) fn begin(&mut self) {
+        self.problems.swap(0, 1);
+        self.problems[0].clear();
     }
 
     pub(super) fn code(&self) -> ExitCode {
@@ -148,8 +158,11 @@ impl Telling {
     /// The machine or the repository has to be seen to.
     pub(super) fn problem(&mut self, why: &str) {
         self.failed = true;
-        complain(why);
-        self.print(json!({ "what": "problem", "why": why }), None);
+        self.problems[0].insert(why.to_owned());
+        if !self.problems[1].contains(why) {
+            complain(why);
+            self.print(json!({ "what": "problem", "why": why }), None);
+        }
     }
 
     fn say_refused(&mut self, distribution: &Distribution, file: &str, why: &str, place: Option<&Path>) {
