@@ -347,16 +347,21 @@ impl Rollout {
         }
     }
 
-    /// The connection is back: what was ordered last may be lost, and is repeated.
+    /// The connection is back: what was ordered last may be lost, and is repeated. Nobody's silence counts from before.
     pub fn connected(&mut self, now: Instant) {
         let Some(stopped) = self.clock.stopped.take() else { return };
         self.clock.skipped += now.saturating_duration_since(stopped);
         let now = self.clock.read(now);
         for at in 0..self.hosts.len() {
-            if self.hosts[at].ask.is_some() {
-                self.ask_again(at, self.policy.resend, now);
-                self.set_timer(at);
+            let host = &mut self.hosts[at];
+            let Some(ask) = &mut host.ask else { continue };
+            // What they said while the loss went unnoticed is gone too: their silence begins anew.
+            if !ask.heard {
+                ask.since = now;
             }
+            host.heard = host.heard.map(|_| now);
+            self.ask_again(at, self.policy.resend, now);
+            self.set_timer(at);
         }
         if let Phase::Baking { until } = self.phase {
             self.events.push_back(Event::Bake { until: until + self.clock.skipped });

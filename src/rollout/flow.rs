@@ -3,11 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::host::Turn;
-use super::verdict::Verdict;
+use super::verdict::{Verdict, name_failures, tell};
 use super::{Event, Host, OnFailure, Phase, Rollout, State, Step, Stop, after};
-
-/// So many hosts are named in a reason; the verdict names all.
-const NAMED: usize = 3;
 
 impl Rollout {
     /// Applies the rules to what has changed, and begins whatever can begin.
@@ -203,39 +200,38 @@ impl Rollout {
     fn judge(&mut self, at: usize, now: Instant) {
         let host = &self.hosts[at];
         let failure = host.state.is_failure();
+        let goes_back = self.policy.on_failure == OnFailure::Rollback;
+        // All that can still change is that hosts go back after all.
+        if self.stop.as_ref().is_some_and(|stop| stop.rolls_back || !goes_back) {
+            return;
+        }
         let why = match self.phase {
             Phase::WindingUp | Phase::Farewell { .. } | Phase::Over => return,
             // Others may know more: how it was stopped is decided when all have said how they stand.
             Phase::Preparing if is_undone(host.state) => return,
             _ if is_undone(host.state) => {
                 let why = format!("{} {} without being told to", host.name, host.state);
-                let goes_back = host.state != State::Aborted && self.policy.on_failure == OnFailure::Rollback;
-                return self.stop_for(why, goes_back, now);
+                return self.stop_for(why, goes_back && host.state != State::Aborted, now);
             }
             Phase::Preparing if host.state == State::Refused => tell(host),
             _ if failure && host.canary && !self.canary_passed => format!("of the canary, {}", tell(host)),
             _ if failure && self.failures() > self.policy.max_failures => self.tell_failures(),
             _ => return,
         };
-        self.stop_for(why, self.policy.on_failure == OnFailure::Rollback, now);
+        self.stop_for(why, goes_back, now);
     }
 
     fn tell_failures(&self) -> String {
         let (count, most) = (self.failures(), self.policy.max_failures);
-        let lost = self.hosts.iter().filter(|host| host.state.is_failure());
-        let mut words: Vec<String> = lost.take(NAMED).map(tell).collect();
-        if count > NAMED {
-            words.push(format!("and {} more", count - NAMED));
-        }
         match most {
-            0 => words.join("; "),
-            _ => format!("{count} hosts are lost, and no more than {most} may be: {}", words.join("; ")),
+            0 => name_failures(&self.hosts),
+            _ => format!("{count} hosts are lost, and no more than {most} may be: {}", name_failures(&self.hosts)),
         }
     }
 
     pub(super) fn stop_for(&mut self, why: String, rolls_back: bool, now: Instant) {
         match (self.phase, &self.stop) {
-            (Phase::WindingUp | Phase::Farewell { .. } | Phase::Over, _) => return,
+            (Phase::Farewell { .. } | Phase::Over, _) => return,
             // The operator stopped it, and then one of those in their turn failed: what `on_failure` says holds.
             (_, Some(stop)) if rolls_back && !stop.rolls_back => {
                 let why = format!("{}; then {why}", stop.why);
@@ -405,14 +401,6 @@ impl Rollout {
             _ => self.ask_nothing(at),
         }
         self.set_timer(at);
-    }
-}
-
-/// `web01 failed: the disk is full`
-fn tell(host: &Host) -> String {
-    match &host.why {
-        Some(why) => format!("{} {}: {why}", host.name, host.state),
-        None => format!("{} {}", host.name, host.state),
     }
 }
 

@@ -91,9 +91,32 @@ impl Verdict {
             Some(stop) => Outcome::Stopped { why: stop.why.clone() },
             None if live == hosts.len() => Outcome::Success,
             None => {
-                Outcome::Incomplete { why: format!("{} of {} hosts are not live", hosts.len() - live, hosts.len()) }
+                let (lost, all) = (hosts.len() - live, hosts.len());
+                Outcome::Incomplete { why: format!("{lost} of {all} hosts are not live: {}", name_failures(hosts)) }
             }
         };
         Verdict { outcome, hosts: hosts.iter().map(ended).collect() }
+    }
+}
+
+/// So many hosts are named in a reason; the verdict names all.
+const NAMED: usize = 3;
+
+/// `web01 failed: the disk is full; web02 unreachable: it said nothing within 10s; and 3 more`
+pub(super) fn name_failures(hosts: &[Host]) -> String {
+    let failures = || hosts.iter().filter(|host| host.state.is_failure());
+    let mut words: Vec<String> = failures().take(NAMED).map(tell).collect();
+    match failures().count().saturating_sub(NAMED) {
+        0 => {}
+        more => words.push(format!("and {more} more")),
+    }
+    words.join("; ")
+}
+
+/// `web01 failed: the disk is full`
+pub(super) fn tell(host: &Host) -> String {
+    match &host.why {
+        Some(why) => format!("{} {}: {why}", host.name, host.state),
+        None => format!("{} {}", host.name, host.state),
     }
 }

@@ -61,6 +61,24 @@ fn a_refusal_stops_before_the_canary_whatever_is_allowed_to_fail() {
     stage.all_say([1, 3], &Answer::Aborted);
     assert_eq!(stage.outcome(), "stopped: web02 refused: ann holds the site");
     assert_eq!(stage.why(2), "ann holds the site");
+    // One that never said anything is not waited for longer than otherwise.
+    let mut stage = Stage::new(3, Policy::default());
+    stage.wait(seconds(8));
+    stage.say(1, Answer::Prepared);
+    stage.say(2, refused());
+    stage.say(1, Answer::Aborted);
+    stage.wait(seconds(2));
+    assert_eq!(stage.states(), [State::Aborted, State::Refused, State::Unreachable]);
+    assert!(stage.rollout.verdict().is_some());
+}
+
+#[test]
+fn a_host_that_fails_before_its_turn_has_none() {
+    let mut stage = Stage::prepared(4, Policy { max_failures: 1, batches: "2".parse().unwrap(), ..Policy::default() });
+    stage.orders();
+    stage.say(2, failed(Step::Prepare));
+    stage.say(1, live());
+    assert_eq!(stage.orders(), ["switch web03 web04"]);
 }
 
 #[test]
@@ -77,7 +95,11 @@ fn hosts_that_cannot_prepare_are_left_out_if_so_many_may_fail() {
     stage.say(2, live());
     assert_eq!(stage.orders(), ["switch web04 web05"]);
     stage.all_say([4, 5], &live());
-    assert_eq!(stage.outcome(), "incomplete: 2 of 5 hosts are not live");
+    assert_eq!(
+        stage.outcome(),
+        "incomplete: 2 of 5 hosts are not live: web01 failed: the disk is full; \
+         web03 unreachable: it said nothing within 10s"
+    );
     assert_eq!([stage.why(1), stage.why(3)], ["the disk is full", "it said nothing within 10s"]);
 
     let mut stage = Stage::new(5, Policy { max_failures: 1, ..policy });
@@ -227,6 +249,8 @@ fn what_is_live_goes_back_if_that_was_asked_for() {
     stage.say(1, Answer::RolledBack);
     stage.say(2, Answer::RollbackFailed { why: "no release before this one".to_owned() });
     stage.say(3, at(Step::Rollback));
+    // From before it went back.
+    stage.say(1, failed(Step::Switch));
     stage.wait(seconds(50));
     stage.say(3, Answer::RolledBack);
     assert_eq!(stage.rollout.verdict(), None);

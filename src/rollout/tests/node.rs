@@ -52,6 +52,8 @@ pub struct Fate {
     pub arrives: Duration,
     /// Says nothing while it works.
     pub mute: bool,
+    /// Never hears that it is to switch.
+    pub deaf: bool,
     /// Says at times what is not so.
     pub lies: bool,
 }
@@ -72,6 +74,7 @@ impl Fate {
             returns_after: None,
             arrives: Duration::ZERO,
             mute: false,
+            deaf: false,
             lies: false,
         }
     }
@@ -82,7 +85,7 @@ impl Fate {
         if !random.is(share) {
             return fate;
         }
-        match random.below(if liars { 12 } else { 11 }) {
+        match random.below(if liars { 13 } else { 12 }) {
             0 => fate.refuses = true,
             1 => fate.fails_to_prepare = true,
             2 | 3 => fate.fails_in_turn = true,
@@ -105,6 +108,7 @@ impl Fate {
                 fate.dies = Some(deaths[random.below(8) as usize]);
                 fate.returns_after = random.is(0.5).then(|| random.time(300_000));
             }
+            11 => fate.deaf = true,
             _ => fate.lies = true,
         }
         fate.fails_to_go_back = random.is(0.2);
@@ -152,7 +156,7 @@ impl Node {
 
     pub fn hear(&mut self, step: Step, random: &mut Random) -> Deeds {
         let mut deeds = Deeds::default();
-        if !self.up {
+        if !self.up || (self.fate.deaf && step == Step::Switch) {
             return deeds;
         }
         match (step, self.truth) {

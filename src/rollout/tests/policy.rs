@@ -80,14 +80,14 @@ fn states_and_verdicts_are_written_in_plain_words() {
     stage.say(2, failed(Step::Switch));
     let json = serde_json::to_value(stage.rollout.verdict().unwrap()).unwrap();
     let expected = serde_json::json!({
-        "outcome": "incomplete", "why": "1 of 2 hosts are not live",
+        "outcome": "incomplete", "why": "1 of 2 hosts are not live: web02 failed: the disk is full",
         "hosts": [
             {"host": "web01", "state": "live", "why": "release 7"},
             {"host": "web02", "state": "failed", "why": "the disk is full"},
         ],
     });
     assert_eq!(json, expected);
-    assert_eq!(stage.outcome(), "incomplete: 1 of 2 hosts are not live");
+    assert_eq!(stage.outcome(), "incomplete: 1 of 2 hosts are not live: web02 failed: the disk is full");
     assert_eq!(format!("{:>12}|{}", State::Silent, Step::Rollback), " went silent|rollback");
 }
 
