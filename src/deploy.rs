@@ -537,8 +537,8 @@ impl Here<'_> {
             None => scene.record.and_then(|record| record.commit.clone()),
         };
         let folder = |name: Option<&ReleaseName>| name.map(|name| place.release(name).into()).unwrap_or_default();
-        let parts = scene.record.filter(|_| part.is_some()).map(|record| record.reference.clone());
-        vec![
+        let parts = scene.record.filter(|_| part.is_some()).map(|it| ("FAILCAKE_PARTS", it.reference.clone().into()));
+        let env = vec![
             ("FAILCAKE_SITE", self.site.name.as_str().into()),
             ("FAILCAKE_REF", scene.reference().into()),
             ("FAILCAKE_COMMIT", commit.unwrap_or_default().into()),
@@ -548,14 +548,14 @@ impl Here<'_> {
             ("FAILCAKE_CURRENT", place.current_link().into()),
             ("FAILCAKE_SHARED", place.shared().into()),
             ("FAILCAKE_REPO", self.repo_for_scripts(part)),
-            ("FAILCAKE_PARTS", parts.unwrap_or_default().into()),
             ("FAILCAKE_REQUEST_ID", scene.request.id.clone().into()),
             ("FAILCAKE_WHO", scene.request.who.clone().into()),
             ("FAILCAKE_HOST", self.host.into()),
             ("FAILCAKE_CANARY", flag(scene.request.canary)),
             ("FAILCAKE_ROLLBACK", flag(scene.rollback)),
             ("FAILCAKE_ATTEMPT", scene.request.attempt.to_string().into()),
-        ]
+        ];
+        env.into_iter().chain(parts).collect()
     }
 }
 
