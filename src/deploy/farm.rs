@@ -215,3 +215,6 @@ fn find(farm: &Farm, directory: &Directory) -> Result<PathBuf, Error> {
     }
     Ok(path)
 }
+
+#[cfg(test)]
+mod tests;
