@@ -16,6 +16,12 @@ _failcake() {
             ",$1")
                 cmd="failcake"
                 ;;
+            failcake,access)
+                cmd="failcake__subcmd__access"
+                ;;
+            failcake,apt-update)
+                cmd="failcake__subcmd__apt__subcmd__update"
+                ;;
             failcake,broker)
                 cmd="failcake__subcmd__broker"
                 ;;
@@ -55,14 +61,23 @@ _failcake() {
             failcake,man)
                 cmd="failcake__subcmd__man"
                 ;;
+            failcake,nodes)
+                cmd="failcake__subcmd__nodes"
+                ;;
             failcake,notify-commit)
                 cmd="failcake__subcmd__notify__subcmd__commit"
+                ;;
+            failcake,notify-package)
+                cmd="failcake__subcmd__notify__subcmd__package"
                 ;;
             failcake,publish)
                 cmd="failcake__subcmd__publish"
                 ;;
             failcake,rollback)
                 cmd="failcake__subcmd__rollback"
+                ;;
+            failcake,rollout)
+                cmd="failcake__subcmd__rollout"
                 ;;
             failcake,spool)
                 cmd="failcake__subcmd__spool"
@@ -73,11 +88,44 @@ _failcake() {
             failcake,tags)
                 cmd="failcake__subcmd__tags"
                 ;;
+            failcake,tail)
+                cmd="failcake__subcmd__tail"
+                ;;
             failcake,unhold)
                 cmd="failcake__subcmd__unhold"
                 ;;
             failcake,webhook)
                 cmd="failcake__subcmd__webhook"
+                ;;
+            failcake__subcmd__access,expire)
+                cmd="failcake__subcmd__access__subcmd__expire"
+                ;;
+            failcake__subcmd__access,grant)
+                cmd="failcake__subcmd__access__subcmd__grant"
+                ;;
+            failcake__subcmd__access,help)
+                cmd="failcake__subcmd__access__subcmd__help"
+                ;;
+            failcake__subcmd__access,list)
+                cmd="failcake__subcmd__access__subcmd__list"
+                ;;
+            failcake__subcmd__access,revoke)
+                cmd="failcake__subcmd__access__subcmd__revoke"
+                ;;
+            failcake__subcmd__access__subcmd__help,expire)
+                cmd="failcake__subcmd__access__subcmd__help__subcmd__expire"
+                ;;
+            failcake__subcmd__access__subcmd__help,grant)
+                cmd="failcake__subcmd__access__subcmd__help__subcmd__grant"
+                ;;
+            failcake__subcmd__access__subcmd__help,help)
+                cmd="failcake__subcmd__access__subcmd__help__subcmd__help"
+                ;;
+            failcake__subcmd__access__subcmd__help,list)
+                cmd="failcake__subcmd__access__subcmd__help__subcmd__list"
+                ;;
+            failcake__subcmd__access__subcmd__help,revoke)
+                cmd="failcake__subcmd__access__subcmd__help__subcmd__revoke"
                 ;;
             failcake__subcmd__config,help)
                 cmd="failcake__subcmd__config__subcmd__help"
@@ -96,6 +144,12 @@ _failcake() {
                 ;;
             failcake__subcmd__config__subcmd__help,show)
                 cmd="failcake__subcmd__config__subcmd__help__subcmd__show"
+                ;;
+            failcake__subcmd__help,access)
+                cmd="failcake__subcmd__help__subcmd__access"
+                ;;
+            failcake__subcmd__help,apt-update)
+                cmd="failcake__subcmd__help__subcmd__apt__subcmd__update"
                 ;;
             failcake__subcmd__help,broker)
                 cmd="failcake__subcmd__help__subcmd__broker"
@@ -136,14 +190,23 @@ _failcake() {
             failcake__subcmd__help,man)
                 cmd="failcake__subcmd__help__subcmd__man"
                 ;;
+            failcake__subcmd__help,nodes)
+                cmd="failcake__subcmd__help__subcmd__nodes"
+                ;;
             failcake__subcmd__help,notify-commit)
                 cmd="failcake__subcmd__help__subcmd__notify__subcmd__commit"
+                ;;
+            failcake__subcmd__help,notify-package)
+                cmd="failcake__subcmd__help__subcmd__notify__subcmd__package"
                 ;;
             failcake__subcmd__help,publish)
                 cmd="failcake__subcmd__help__subcmd__publish"
                 ;;
             failcake__subcmd__help,rollback)
                 cmd="failcake__subcmd__help__subcmd__rollback"
+                ;;
+            failcake__subcmd__help,rollout)
+                cmd="failcake__subcmd__help__subcmd__rollout"
                 ;;
             failcake__subcmd__help,spool)
                 cmd="failcake__subcmd__help__subcmd__spool"
@@ -154,11 +217,26 @@ _failcake() {
             failcake__subcmd__help,tags)
                 cmd="failcake__subcmd__help__subcmd__tags"
                 ;;
+            failcake__subcmd__help,tail)
+                cmd="failcake__subcmd__help__subcmd__tail"
+                ;;
             failcake__subcmd__help,unhold)
                 cmd="failcake__subcmd__help__subcmd__unhold"
                 ;;
             failcake__subcmd__help,webhook)
                 cmd="failcake__subcmd__help__subcmd__webhook"
+                ;;
+            failcake__subcmd__help__subcmd__access,expire)
+                cmd="failcake__subcmd__help__subcmd__access__subcmd__expire"
+                ;;
+            failcake__subcmd__help__subcmd__access,grant)
+                cmd="failcake__subcmd__help__subcmd__access__subcmd__grant"
+                ;;
+            failcake__subcmd__help__subcmd__access,list)
+                cmd="failcake__subcmd__help__subcmd__access__subcmd__list"
+                ;;
+            failcake__subcmd__help__subcmd__access,revoke)
+                cmd="failcake__subcmd__help__subcmd__access__subcmd__revoke"
                 ;;
             failcake__subcmd__help__subcmd__config,import)
                 cmd="failcake__subcmd__help__subcmd__config__subcmd__import"
@@ -177,6 +255,15 @@ _failcake() {
                 ;;
             failcake__subcmd__help__subcmd__notify__subcmd__commit,svn)
                 cmd="failcake__subcmd__help__subcmd__notify__subcmd__commit__subcmd__svn"
+                ;;
+            failcake__subcmd__help__subcmd__rollout,list)
+                cmd="failcake__subcmd__help__subcmd__rollout__subcmd__list"
+                ;;
+            failcake__subcmd__help__subcmd__rollout,resume)
+                cmd="failcake__subcmd__help__subcmd__rollout__subcmd__resume"
+                ;;
+            failcake__subcmd__help__subcmd__rollout,status)
+                cmd="failcake__subcmd__help__subcmd__rollout__subcmd__status"
                 ;;
             failcake__subcmd__help__subcmd__spool,drop)
                 cmd="failcake__subcmd__help__subcmd__spool__subcmd__drop"
@@ -217,6 +304,30 @@ _failcake() {
             failcake__subcmd__notify__subcmd__commit__subcmd__help,svn)
                 cmd="failcake__subcmd__notify__subcmd__commit__subcmd__help__subcmd__svn"
                 ;;
+            failcake__subcmd__rollout,help)
+                cmd="failcake__subcmd__rollout__subcmd__help"
+                ;;
+            failcake__subcmd__rollout,list)
+                cmd="failcake__subcmd__rollout__subcmd__list"
+                ;;
+            failcake__subcmd__rollout,resume)
+                cmd="failcake__subcmd__rollout__subcmd__resume"
+                ;;
+            failcake__subcmd__rollout,status)
+                cmd="failcake__subcmd__rollout__subcmd__status"
+                ;;
+            failcake__subcmd__rollout__subcmd__help,help)
+                cmd="failcake__subcmd__rollout__subcmd__help__subcmd__help"
+                ;;
+            failcake__subcmd__rollout__subcmd__help,list)
+                cmd="failcake__subcmd__rollout__subcmd__help__subcmd__list"
+                ;;
+            failcake__subcmd__rollout__subcmd__help,resume)
+                cmd="failcake__subcmd__rollout__subcmd__help__subcmd__resume"
+                ;;
+            failcake__subcmd__rollout__subcmd__help,status)
+                cmd="failcake__subcmd__rollout__subcmd__help__subcmd__status"
+                ;;
             failcake__subcmd__spool,drop)
                 cmd="failcake__subcmd__spool__subcmd__drop"
                 ;;
@@ -248,8 +359,232 @@ _failcake() {
 
     case "${cmd}" in
         failcake)
-            opts="-c -v -q -h -V --config --verbose --quiet --help --version notify-commit jenkins-status jenkins-trigger webhook keepalive publish fetch deploy rollback state tags hold unhold check spool config broker demo completions man help"
+            opts="-c -v -q -h -V --config --verbose --quiet --help --version notify-commit jenkins-status jenkins-trigger notify-package webhook keepalive publish fetch tail apt-update deploy rollback rollout state tags nodes hold unhold access check spool config broker demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access)
+            opts="-c -v -q -h -V --watch --drain --json --config --verbose --quiet --help --version grant revoke list expire help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__expire)
+            opts="-c -v -q -h -V --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__grant)
+            opts="-c -v -q -h -V --for --within --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --for)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__help)
+            opts="grant revoke list expire help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__help__subcmd__expire)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__help__subcmd__grant)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__help__subcmd__revoke)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__list)
+            opts="-c -v -q -h -V --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__access__subcmd__revoke)
+            opts="-c -v -q -h -V --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__apt__subcmd__update)
+            opts="-c -v -q -h -V --watch --drain --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -316,12 +651,24 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__check)
-            opts="-c -v -q -h -V --round-trip --json --config --verbose --quiet --help --version"
+            opts="-c -v -q -h -V --round-trip --json --nagios --oldest --look --free --config --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --oldest)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --look)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --free)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -512,12 +859,44 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__deploy)
-            opts="-c -v -q -h -V --dry-run --wait --json --config --verbose --quiet --help --version"
+            opts="-c -v -q -h -V --watch --dry-run --wait --json --on --canary --bake --batch --max-failures --on-failure --within --patience --config --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --canary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bake)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --batch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-failures)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-failure)
+                    COMPREPLY=($(compgen -W "stop rollback" -- "${cur}"))
+                    return 0
+                    ;;
+                --within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --patience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -556,8 +935,92 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__help)
-            opts="notify-commit jenkins-status jenkins-trigger webhook keepalive publish fetch deploy rollback state tags hold unhold check spool config broker demo completions man help"
+            opts="notify-commit jenkins-status jenkins-trigger notify-package webhook keepalive publish fetch tail apt-update deploy rollback rollout state tags nodes hold unhold access check spool config broker demo completions man help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__access)
+            opts="grant revoke list expire"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__access__subcmd__expire)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__access__subcmd__grant)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__access__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__access__subcmd__revoke)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__apt__subcmd__update)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -779,6 +1242,20 @@ _failcake() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        failcake__subcmd__help__subcmd__nodes)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         failcake__subcmd__help__subcmd__notify__subcmd__commit)
             opts="post-receive post-commit svn payload"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -849,6 +1326,20 @@ _failcake() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        failcake__subcmd__help__subcmd__notify__subcmd__package)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         failcake__subcmd__help__subcmd__publish)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -866,6 +1357,62 @@ _failcake() {
         failcake__subcmd__help__subcmd__rollback)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__rollout)
+            opts="status resume list"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__rollout__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__rollout__subcmd__resume)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__rollout__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -948,6 +1495,20 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__help__subcmd__tags)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__help__subcmd__tail)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -1105,6 +1666,36 @@ _failcake() {
             fi
             case "${prev}" in
                 --dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__nodes)
+            opts="-c -v -q -h -V --on --within --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --within)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1353,6 +1944,36 @@ _failcake() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        failcake__subcmd__notify__subcmd__package)
+            opts="-c -v -q -h -V --incoming --every --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --incoming)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --every)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         failcake__subcmd__publish)
             opts="-c -v -q -h -V --subject --header --config --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
@@ -1384,7 +2005,7 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__rollback)
-            opts="-c -v -q -h -V --to --wait --json --config --verbose --quiet --help --version"
+            opts="-c -v -q -h -V --to --wait --dry-run --json --on --canary --bake --batch --max-failures --on-failure --within --patience --config --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1394,6 +2015,200 @@ _failcake() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --canary)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bake)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --batch)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-failures)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --on-failure)
+                    COMPREPLY=($(compgen -W "stop rollback" -- "${cur}"))
+                    return 0
+                    ;;
+                --within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --patience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout)
+            opts="-c -v -q -h -V --config --verbose --quiet --help --version status resume list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__help)
+            opts="status resume list help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__help__subcmd__list)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__help__subcmd__resume)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__help__subcmd__status)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__list)
+            opts="-c -v -q -h -V --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__resume)
+            opts="-c -v -q -h -V --patience --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --patience)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__rollout__subcmd__status)
+            opts="-c -v -q -h -V --json --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1568,12 +2383,20 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__state)
-            opts="-c -v -q -h -V --json --config --verbose --quiet --help --version"
+            opts="-c -v -q -h -V --on --within --json --config --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1590,12 +2413,70 @@ _failcake() {
             return 0
             ;;
         failcake__subcmd__tags)
-            opts="-c -v -q -h -V --json --config --verbose --quiet --help --version"
+            opts="-c -v -q -h -V --on --within --json --config --verbose --quiet --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --on)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --within)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        failcake__subcmd__tail)
+            opts="-c -v -q -h -V --repo --type --since --json --durable --drain --name --timeout --retries --exec --config --verbose --quiet --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --repo)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --type)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --retries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exec)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

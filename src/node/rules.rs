@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::plans::{Known, later};
 use crate::config::Allow;
 use crate::message::deploy::{Action, Answer, Code, Order, Plan, Step};
-use crate::name::{Glob, NodeName, Principal, SiteName};
+use crate::name::{NodeName, Principal, SiteName};
 use crate::release::ReleaseName;
 
 /// How far another clock may be ahead.
@@ -51,12 +51,9 @@ pub(super) fn names(plan: &Plan, node: &NodeName) -> Result<(), Refusal> {
 
 /// May who signed the plan do that here? To end what was begun nobody needs to be allowed.
 pub(super) fn allowed(plan: &Plan, step: Step, allow: &[Allow], node: &NodeName) -> Result<(), Refusal> {
-    let matches = |patterns: &[Glob], name: &str| patterns.iter().any(|pattern| pattern.matches(name));
-    let is_allowed = |entry: &Allow| {
-        entry.who.as_str() == plan.who
-            && matches(&entry.sites, plan.site.as_str())
-            && matches(&entry.hosts, node.as_str())
-    };
+    // A name that is none is nobody's.
+    let who = plan.who.parse::<Principal>().ok();
+    let is_allowed = |rule: &Allow| who.as_ref().is_some_and(|who| rule.deploys(who, &plan.site, node));
     if matches!(step, Step::Abort | Step::Verdict) || allow.iter().any(is_allowed) {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use std::process::Command;
 use crate::config::{Config, Source};
 use crate::deploy::person::{ask, find};
 use crate::deploy::{Error, Here, Request};
+use crate::git::local::Kind;
 use crate::name::Rev;
 
 fn git(at: &Path, args: &[&str]) -> String {
@@ -41,7 +42,7 @@ fn world(folder: &Path) -> (Config, [Rev; 2]) {
 fn plan(config: &Config, site: &str, reference: &str, expected: &Rev) -> Result<Vec<String>, Error> {
     let (site, origin) = find(config, &site.parse().unwrap()).unwrap();
     let here = Here { site, repo: &origin, repos: &config.repos, host: "web01", user: None, stop: None };
-    let request = Request { expected: Some(expected.clone()), ..ask(reference.to_owned(), false) };
+    let request = Request { expected: Some((Kind::Tag, expected.clone())), ..ask(reference.to_owned(), false) };
     let plan = here.plan(&request)?;
     Ok(plan.parts.iter().map(|part| format!("{} {}", part.asked(), part.commit)).collect())
 }
