@@ -135,7 +135,6 @@ impl Rollout {
             State::Refused | State::Aborted => return self.contradicts(at, "then it said that it is live"),
             _ => {}
         }
-        host.turned = true;
         host.turn = None;
         if goes_back {
             return self.roll_back(at, now);
@@ -199,7 +198,6 @@ impl Rollout {
             State::Failed if !host.lost && !host.was_live => return,
             _ => {}
         }
-        host.turned = true;
         host.turn = None;
         // What was wrong with it is worth more than what it said of its release.
         let was_wrong = host.state.is_failure() || host.state == State::RollingBack;

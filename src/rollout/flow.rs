@@ -91,7 +91,7 @@ impl Rollout {
     }
 
     fn begin_canary(&mut self, now: Instant) {
-        let had_its_turn = |host: &Host| host.state == State::Live || host.turned;
+        let had_its_turn = |host: &Host| host.was_live || host.turned;
         let mut canary = Vec::new();
         let mut others_had_theirs = false;
         for (at, host) in self.hosts.iter_mut().enumerate() {

@@ -101,7 +101,7 @@ pub struct Host {
     pub(super) turns: u8,
     /// It said at some time that it is live, so that it may be the new release that it serves.
     pub(super) was_live: bool,
-    /// It had its turn, here or before a resume.
+    /// It was in its turn, or failed there, here or before a resume.
     pub(super) turned: bool,
     /// The end of the rollout waits for it, although it counts as lost already.
     pub(super) awaited: bool,

@@ -137,6 +137,8 @@ fn three_words_for_three_things() {
     assert_eq!(stage.state(3), State::Preparing);
     stage.wait(seconds(40));
     assert_eq!((stage.state(3), stage.why(3)), (State::Failed, "it was not prepared within 100s"));
+    stage.say(3, at(Step::Prepare));
+    assert_eq!(stage.state(3), State::Failed);
     assert_eq!(stage.state(5), State::Switching);
     stage.wait(seconds(60));
     assert_eq!((stage.state(5), stage.why(5)), (State::Silent, "it was told to switch, and then said nothing for 60s"));

@@ -108,6 +108,20 @@ fn a_host_that_went_silent_in_its_turn_and_comes_back() {
 }
 
 #[test]
+fn hosts_that_never_hear_their_order_do_not_take_turns_for_ever() {
+    let policy = Policy { canary: 0, batches: "1".parse().unwrap(), max_failures: 4, ..Policy::default() };
+    let mut stage = Stage::prepared(4, policy);
+    for _ in 0..3000 {
+        for order in stage.wait(seconds(1)) {
+            let asked = |number: &usize| order.starts_with("prepare") && order.contains(host(*number).as_str());
+            (1..=4).filter(asked).for_each(|number| stage.say(number, Answer::Prepared));
+        }
+    }
+    assert_eq!(stage.states(), [State::Silent; 4]);
+    assert!(stage.outcome().starts_with("incomplete: 4 of 4"));
+}
+
+#[test]
 fn a_host_that_went_silent_in_its_turn_goes_back_when_it_speaks() {
     let silent = || {
         let mut stage = Stage::prepared(3, rollback());
