@@ -55,6 +55,7 @@ fn watch(
     mut reload: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let durable = config.durable || drain;
+    let Some(_turn) = watch::Turn::take(config, VERB, durable, drain, signals) else { return Ok(Ended::Stopped) };
     // One round at a time, now and after each connect: what is over must not wait.
     let pace = Pace { workers: 1, gap: GAP, reconcile: config.reconcile, splay: Duration::ZERO };
     let schedule = Schedule::new([()], pace, (), |(), ()| (), Box::new(watch::random), Instant::now());

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::message::package::Package;
 use crate::message::{Envelope, Error};
 use crate::watch::{
-    Ended, Pace, Recent, Schedule, Signals, Step, Teller, Watch, random, splay, subscription, target,
+    Ended, Pace, Recent, Schedule, Signals, Step, Teller, Turn, Watch, random, splay, subscription, target,
 };
 
 /// Of one list: however many events come, the repository is asked once in this time.
@@ -60,6 +60,7 @@ fn watch(
 ) -> anyhow::Result<Ended> {
     let renewal = Arc::new(Renewal::new(&config.packages, signals.stop().clone(), false));
     let durable = config.durable || drain;
+    let Some(_turn) = Turn::take(config, "apt-update", durable, drain, signals) else { return Ok(Ended::Stopped) };
     let lists = renewal.lists();
     // apt has one lock for all lists.
     let pace = Pace { workers: 1, gap: GAP, reconcile: config.reconcile, splay: splay(lists.len(), drain) };
