@@ -48,6 +48,12 @@ impl Rollout {
         let host = &self.hosts[at];
         match host.state {
             State::Asked => self.set_state(at, State::Preparing, None),
+            // The one who asked it was killed, and this is a resume.
+            State::Waiting if self.phase == Phase::WindingUp => self.abort(at, now),
+            State::Waiting => {
+                self.set_state(at, State::Preparing, None);
+                self.ask(at, Step::Prepare, now);
+            }
             State::Unreachable | State::Silent | State::Failed if host.is_lost_before_turn() => {
                 let begun = host.first_heard.unwrap_or(now).max(host.ask.map_or(now, |ask| ask.since));
                 if self.phase == Phase::WindingUp {

@@ -38,7 +38,7 @@ impl Rollout {
             Phase::Baking { until } if now < until => return false,
             Phase::Baking { .. } => self.check_canary(now),
             Phase::Checking if self.awaited > 0 => return false,
-            Phase::Checking => self.begin_batches(),
+            Phase::Checking => self.phase = Phase::Batches,
             Phase::Batches if self.count(State::Switching) > 0 => return false,
             Phase::Batches => {
                 if !self.begin_batch(now) {
@@ -130,7 +130,8 @@ impl Rollout {
 
     fn begin_bake(&mut self, now: Instant) {
         if self.canary_passed || self.policy.bake.is_zero() {
-            return self.begin_batches();
+            self.phase = Phase::Batches;
+            return;
         }
         let until = after(now, self.policy.bake);
         self.phase = Phase::Baking { until };
@@ -157,11 +158,6 @@ impl Rollout {
         }
     }
 
-    fn begin_batches(&mut self) {
-        self.canary_passed = true;
-        self.phase = Phase::Batches;
-    }
-
     fn begin_batch(&mut self, now: Instant) -> bool {
         let (all, mut left) = (self.hosts.len(), self.count(State::Prepared));
         let size = self.policy.batches.size(self.batch + 1, all);
@@ -177,6 +173,8 @@ impl Rollout {
         if hosts.is_empty() {
             return false;
         }
+        // Up to here a canary that fails stops it, whatever may fail.
+        self.canary_passed = true;
         self.batch += 1;
         left -= hosts.len();
         let of = self.batch + self.policy.batches.after(self.batch, left, all);

@@ -45,6 +45,18 @@ fn a_late_host_is_waited_for_while_it_prepares() {
 }
 
 #[test]
+fn a_canary_that_does_not_last_until_the_first_batch_stops_it() {
+    let mut stage = Stage::new(3, Policy { max_failures: 2, canary: 2, ..Policy::default() });
+    stage.orders();
+    stage.all_say([1, 2], &Answer::Prepared);
+    stage.wait(seconds(10));
+    stage.say(3, at(Step::Prepare));
+    stage.all_say([1, 2], &live());
+    stage.say(1, failed(Step::Switch));
+    assert_eq!(stage.rollout.stopping(), Some("of the canary, web01 failed: the disk is full"));
+}
+
+#[test]
 fn a_host_that_comes_late_after_a_stop_drops_its_release() {
     let mut stage = Stage::new(3, Policy { max_failures: 1, ..Policy::default() });
     stage.orders();
@@ -167,6 +179,7 @@ fn after_a_stop_nobody_is_told_to_switch_again() {
     stage.say(2, failed(Step::Switch));
     // The order to web03 may be lost. It is asked how it stands.
     let lines = stage.timeline(seconds(59));
+    assert_eq!(lines[0], "0 prepare web03");
     assert!(lines.len() > 5 && lines.iter().all(|line| line.ends_with(" prepare web03")), "{lines:?}");
     stage.say(3, Answer::Prepared);
     assert_eq!(stage.state(3), State::Switching);
@@ -233,6 +246,10 @@ fn a_host_that_undoes_its_release_by_itself_stops_the_rollout() {
         stage.say(3, Answer::Aborted);
         assert_eq!(stage.outcome(), said);
     }
+    let mut stage = Stage::prepared(1, Policy { bake: seconds(60), ..Policy::default() });
+    stage.say(1, Answer::Live { summary: "release 7".to_owned() });
+    stage.say(1, Answer::RolledBack);
+    assert_eq!((stage.state(1), stage.why(1)), (State::RolledBack, ""));
 }
 
 #[test]

@@ -61,6 +61,18 @@ fn a_host_in_its_turn_is_waited_for() {
 }
 
 #[test]
+fn a_host_that_prepares_already_is_not_asked_in_its_turn() {
+    let policy = Policy { prepare_parallel: std::num::NonZeroUsize::new(1), ..Policy::default() };
+    let mut stage = Stage::new(3, policy);
+    assert_eq!(stage.orders(), ["prepare web01"]);
+    stage.say(3, at(Step::Prepare));
+    stage.say(1, Answer::Prepared);
+    assert_eq!(stage.states(), [State::Prepared, State::Waiting, State::Preparing]);
+    stage.wait(seconds(60));
+    assert_eq!(stage.state(3), State::Silent);
+}
+
+#[test]
 fn a_canary_that_failed_stops_it_again() {
     let policy = Policy { max_failures: 2, ..one_by_one() };
     let mut stage = resumed(policy.clone(), [failed(Step::Switch), Answer::Prepared, Answer::Prepared]);
