@@ -160,7 +160,7 @@ impl Publisher<'_> {
     /// # Errors
     /// What stops everything. What concerns one directory is an [`Outcome::Problem`].
     pub fn publish<E: From<Error>>(&self, look: impl FnOnce() -> Result<Wanted, E>) -> Result<Vec<Outcome>, E> {
-        let place = Place::of(self.repo)?;
+        let place = Place::of(self.repo, self.user)?;
         place.prepare(self.user)?;
         let _lock = self.as_user(|| self.lock(&place))?;
         let wanted = look()?;

@@ -1,16 +1,23 @@
 //! Where published directories stand, and what may be done there.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use nix::fcntl::{OFlag, RenameFlags, open, renameat2};
+use nix::sys::stat::Mode;
+use nix::unistd::Uid;
+
 use super::state::Published;
 use super::{Error, at};
-use crate::config::{Mode, Repo};
+use crate::config::{self, Repo};
+use crate::name::Rev;
 use crate::process::User;
 
 /// The folders of one repository's publications.
@@ -18,8 +25,27 @@ use crate::process::User;
 pub(super) struct Place {
     target: PathBuf,
     parent: PathBuf,
-    mode: Mode,
+    mode: config::Mode,
     work: PathBuf,
+    /// Whose rights root has while it works here.
+    owner: Option<Uid>,
+}
+
+/// How a tree of ours and a directory change places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Move {
+    /// The tree goes where nothing is, or an empty folder.
+    Put,
+    /// Both go to where the other was, in one system call.
+    Exchange,
+    /// The directory becomes a tree.
+    Take,
+}
+
+/// A name in an open folder.
+struct Spot {
+    folder: OwnedFd,
+    name: OsString,
 }
 
 /// What is at a directory's place.
@@ -34,13 +60,13 @@ pub(super) enum Standing {
 }
 
 impl Place {
-    pub(super) fn of(repo: &Repo) -> Result<Place, Error> {
+    pub(super) fn of(repo: &Repo, user: Option<&User>) -> Result<Place, Error> {
         let target = repo.target.clone().unwrap_or_default();
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
             return Err(Error::NoTarget(target));
         };
         let base = match repo.mode {
-            Mode::Branches | Mode::Tags => target.join(".failcake"),
+            config::Mode::Branches | config::Mode::Tags => target.join(".failcake"),
             _ => {
                 let hidden = [b".", name.as_bytes(), b".failcake"].concat();
                 parent.join(std::ffi::OsStr::from_bytes(&hidden))
@@ -48,7 +74,8 @@ impl Place {
         };
         // A comma is in no repository's name.
         let work = base.join(repo.name.as_str().replace('/', ","));
-        Ok(Place { parent: parent.to_owned(), target, mode: repo.mode, work })
+        let owner = user.map(|user| user.uid);
+        Ok(Place { parent: parent.to_owned(), target, mode: repo.mode, work, owner })
     }
 
     /// The folder of our own: state, lock, trees.
@@ -71,7 +98,7 @@ impl Place {
     /// The folder that the published directories are in.
     pub(super) fn folder(&self) -> &Path {
         match self.mode {
-            Mode::Branches | Mode::Tags => &self.target,
+            config::Mode::Branches | config::Mode::Tags => &self.target,
             _ => &self.parent,
         }
     }
@@ -79,8 +106,8 @@ impl Place {
     /// Where a directory is published; `dir` is nothing in mode `branch`.
     pub(super) fn path(&self, dir: &str) -> PathBuf {
         match self.mode {
-            Mode::Branches | Mode::Tags => self.target.join(dir),
-            Mode::BranchesFlat => {
+            config::Mode::Branches | config::Mode::Tags => self.target.join(dir),
+            config::Mode::BranchesFlat => {
                 let mut path = self.target.clone().into_os_string();
                 path.push("_");
                 path.push(dir);
@@ -148,8 +175,7 @@ impl Place {
         if let Some(published) = published {
             // Not by the inode: that of a folder that was removed is soon another's, and after a restore from a backup
             // it is another one.
-            let revision = fs::read(path.join("REVISION")).unwrap_or_default();
-            if revision.trim_ascii_end() == published.commit.as_str().as_bytes() {
+            if is_of(&path, &published.commit) {
                 return Ok(Standing::Ours);
             }
         }
@@ -157,19 +183,27 @@ impl Place {
         Ok(if is_empty { Standing::Free } else { Standing::Foreign })
     }
 
-    /// Puts a tree where nothing is, or an empty folder.
-    pub(super) fn put(&self, id: &str, dir: &str) -> io::Result<()> {
-        self.in_folder(|| fs::rename(self.tree(id), self.path(dir)))
-    }
-
-    /// Exchanges a tree with the directory that is there, in one system call.
-    pub(super) fn exchange(&self, id: &str, dir: &str) -> io::Result<()> {
-        self.in_folder(|| exchange(&self.tree(id), &self.path(dir)))
-    }
-
-    /// Takes a directory away.
-    pub(super) fn take(&self, id: &str, dir: &str) -> io::Result<()> {
-        self.in_folder(|| fs::rename(self.path(dir), self.tree(id)))
+    /// Moves a tree and a directory. Of what is known, it is known that the directory is empty, or of this commit; if somebody
+    /// has put something else there a moment ago, that goes back.
+    pub(super) fn change(&self, how: Move, id: &str, dir: &str, known: Option<&Rev>) -> io::Result<()> {
+        let tree = Spot { folder: open_folder(&self.trees())?, name: id.into() };
+        let path = self.path(dir);
+        let directory =
+            Spot { folder: open_folder(self.folder())?, name: path.file_name().unwrap_or_default().to_owned() };
+        let moves = |how: Move| match how {
+            Move::Put => self.rename(&tree, &directory, RenameFlags::empty()),
+            Move::Exchange => self.rename(&tree, &directory, RenameFlags::RENAME_EXCHANGE),
+            Move::Take => self.rename(&directory, &tree, RenameFlags::empty()),
+        };
+        moves(how)?;
+        if let Some(commit) = known
+            && how != Move::Put
+            && !is_of(&self.tree(id), commit)
+        {
+            moves(if how == Move::Take { Move::Put } else { how })?;
+            return Err(io::Error::other("something else has been put there meanwhile"));
+        }
+        Ok(())
     }
 
     /// Moves to the things kept what was in the way and has the place of a tree now.
@@ -180,23 +214,32 @@ impl Place {
             _ => {}
         }
         let name = if dir.is_empty() { "target" } else { dir };
-        let kept = folder.join(format!("{name}-{}", jiff::Timestamp::now().as_second()));
-        fs::rename(self.tree(id), &kept)?;
-        Ok(kept)
+        let name = format!("{name}-{}-{}", jiff::Timestamp::now().as_second(), &id[..8]);
+        let from = Spot { folder: open_folder(&self.trees())?, name: id.into() };
+        let to = Spot { folder: open_folder(&folder)?, name: name.clone().into() };
+        self.rename(&from, &to, RenameFlags::RENAME_NOREPLACE)?;
+        Ok(folder.join(name))
     }
 
-    /// Does `work` in the folder of the published directories, as root where the user may not and only root may: so nobody
-    /// else can have laid a link on the way.
-    fn in_folder(&self, work: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        match work() {
-            Err(error)
-                if error.kind() == io::ErrorKind::PermissionDenied
-                    && nix::unistd::geteuid().is_root()
-                    && is_roots(Some(self.folder())) =>
-            {
-                crate::process::as_root(work)?
+    /// Renames, as root where the user may not and only root may. The user's own folders may be links by now, and lead
+    /// anywhere: so root looks at the open folders, and renames between those that are the user's or only root's.
+    fn rename(&self, from: &Spot, to: &Spot, flags: RenameFlags) -> io::Result<()> {
+        let rename = || -> io::Result<()> {
+            Ok(renameat2(&from.folder, from.name.as_os_str(), &to.folder, to.name.as_os_str(), flags)?)
+        };
+        match (rename(), self.owner) {
+            (Err(error), Some(owner)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let is_good = |spot: &Spot| {
+                    let stat = nix::sys::stat::fstat(&spot.folder);
+                    stat.is_ok_and(|stat| stat.st_uid == owner.as_raw() || is_only_roots(stat.st_uid, stat.st_mode))
+                };
+                let is_ours =
+                    |spot: &Spot| nix::sys::stat::fstat(&spot.folder).is_ok_and(|stat| stat.st_uid == owner.as_raw());
+                // One of the two is ours in any case.
+                let may = is_good(from) && is_good(to) && (is_ours(from) || is_ours(to));
+                if may { crate::process::as_root(rename)? } else { Err(error) }
             }
-            done => done,
+            (done, _) => done,
         }
     }
 
@@ -241,6 +284,19 @@ impl Place {
         Ok(())
     }
 
+    /// Is what has its name among ours the new tree itself, and not what it was exchanged with?
+    pub(super) fn is_new(&self, new: &Published) -> bool {
+        fs::symlink_metadata(self.tree(&new.tree)).is_ok_and(|meta| meta.ino() == new.inode)
+    }
+
+    /// Deletes a tree that did not get its place.
+    pub(super) fn delete_new(&self, new: &Published) {
+        if self.is_new(new) {
+            self.delete(&self.tree(&new.tree));
+            self.delete(&self.index(&new.tree));
+        }
+    }
+
     /// Best effort: what can't be deleted now (an application wrote files there as another user) is tried again next time.
     pub(super) fn delete(&self, path: &Path) {
         let done = match fs::symlink_metadata(path) {
@@ -257,7 +313,34 @@ impl Place {
 /// May only root change what is in it?
 fn is_roots(folder: Option<&Path>) -> bool {
     let meta = folder.and_then(|folder| fs::symlink_metadata(folder).ok());
-    meta.is_some_and(|meta| meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o022 == 0)
+    meta.is_some_and(|meta| meta.is_dir() && is_only_roots(meta.uid(), meta.mode()))
+}
+
+fn is_only_roots(uid: u32, mode: u32) -> bool {
+    uid == 0 && mode & 0o022 == 0
+}
+
+/// To rename in it: nobody has to be able to read it.
+fn open_folder(path: &Path) -> io::Result<OwnedFd> {
+    Ok(open(path, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
+}
+
+/// Is this a tree of that commit?
+fn is_of(tree: &Path, commit: &Rev) -> bool {
+    let revision = read(&tree.join("REVISION"), 128).unwrap_or_default();
+    revision.trim_ascii_end() == commit.as_str().as_bytes()
+}
+
+/// Reads a file of at most so many octets. What else may lie there (a pipe, a link) is the user's, and must not hold us up.
+pub(super) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut octets = Vec::new();
+    file.take(most).read_to_end(&mut octets)?;
+    Ok(octets)
 }
 
 /// Asks the file system to keep the trees in `folder` apart from each other. ext4 then gives each a block group of its own.
@@ -279,22 +362,4 @@ fn spread(folder: &Path) {
             libc::ioctl(folder.as_raw_fd(), SET, &raw const flags);
         }
     }
-}
-
-/// Source: renameat2(2), since Linux 3.15; not on every file system.
-fn exchange(one: &Path, other: &Path) -> io::Result<()> {
-    let c_path = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
-    let (one, other) = (c_path(one)?, c_path(other)?);
-    // SAFETY: two strings that end in NUL and live until the call has returned.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_renameat2,
-            libc::AT_FDCWD,
-            one.as_ptr(),
-            libc::AT_FDCWD,
-            other.as_ptr(),
-            libc::RENAME_EXCHANGE,
-        )
-    };
-    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

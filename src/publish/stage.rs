@@ -83,8 +83,8 @@ impl Stage<'_> {
         });
         let inode = checked.map_err(|why| self.give_up(why))?;
         let (id, tree, since) = (self.wish.id.clone(), self.id.clone(), Timestamp::now());
-        let owes_after = !exec.after.is_empty();
-        Ok(Published { reference, id, commit, tree, inode, files, since, previous, owes_after })
+        let (owes_after, adopts) = (!exec.after.is_empty(), false);
+        Ok(Published { reference, id, commit, tree, inode, files, since, previous, owes_after, adopts })
     }
 
     fn folder(&self) -> PathBuf {

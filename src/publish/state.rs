@@ -1,18 +1,19 @@
 //! What is published where: one file, replaced as a whole.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
+use super::place::{self, Place};
 use super::{Error, at};
 use crate::durable::{self, Durable};
 use crate::name::Rev;
 
 const FILE: &str = "state.json";
+/// In octets; some hundred for each directory.
+const LONGEST: u64 = 256 << 20;
 
 /// All publications of one repository.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -47,6 +48,9 @@ pub(super) struct Published {
     /// What is to be run after it has not succeeded yet.
     #[serde(default)]
     pub(super) owes_after: bool,
+    /// What is in its way is somebody's, and is to be kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) adopts: bool,
 }
 
 /// A tree that was replaced.
@@ -62,12 +66,24 @@ pub(super) struct Retired {
 impl State {
     pub(super) fn load(place: &Place) -> Result<State, Error> {
         let path = place.work().join(FILE);
-        match fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
-            Err(error) => Err(at("read", &path)(error)),
-            Ok(text) => serde_json::from_slice(&text)
-                .map_err(|error| Error::State { path: path.clone(), why: error.to_string() }),
+        let wrong = |why: String| Error::State { path: path.clone(), why };
+        let state: State = match place::read(&path, LONGEST) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(State::default()),
+            Err(error) => return Err(at("read", &path)(error)),
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?,
+        };
+        // It is the user's file. What it names is moved about, by root perhaps, and stays in its folders.
+        let both = || state.published.iter().chain(&state.under_way);
+        let mut trees = both().map(|(_, it)| &it.tree).chain(state.retired.iter().map(|it| &it.tree));
+        let mut dirs = both().map(|(dir, _)| dir);
+        if let Some(tree) = trees.find(|tree| uuid::Uuid::try_parse(tree).is_err() || tree.len() != 32) {
+            return Err(wrong(format!("{tree:?} is no tree")));
         }
+        if let Some(dir) = dirs.find(|dir| dir.contains('/') || *dir == "." || *dir == "..") {
+            return Err(wrong(format!("{dir:?} is no directory")));
+        }
+        drop((trees, dirs));
+        Ok(state)
     }
 
     /// Durable when it returns.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::choose::Wish;
 use super::exec::Scene;
-use super::place::{Place, Standing};
+use super::place::{Move, Place, Standing};
 use super::stage::{Refused, Stage};
 use super::state::{Published, Retired, State};
 use super::{Error, Outcome, Publisher, at};
@@ -30,6 +30,13 @@ pub(super) fn repair(place: &Place, state: &mut State, grace: Duration) -> Resul
         // now.
         if place.inode(&dir) == Some(new.inode) && place.standing(&dir, Some(&new)).is_ok_and(|it| it == Standing::Ours)
         {
+            if new.adopts && !place.is_new(&new) {
+                match place.keep(&new.tree, &dir) {
+                    Ok(kept) => log::warn!("what was at {} is kept in {}", place.path(&dir).display(), kept.display()),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(at("move aside", &place.tree(&new.tree))(error)),
+                }
+            }
             exchanged(place, state, dir, new);
         }
     }
@@ -93,7 +100,10 @@ impl Run<'_> {
             let Some((written, stage)) = staged.filter(|_| !publisher.is_stopped()) else { return Err(Error::Stopped) };
             let previous = self.state.published.get(&wish.dir).filter(|_| standing == Standing::Ours);
             match written.and_then(|tree| stage.check(tree, previous.map(|it| it.commit.clone()))) {
-                Ok(new) => drop(self.state.under_way.insert(wish.dir.clone(), new)),
+                Ok(new) => {
+                    let new = Published { adopts: standing == Standing::Foreign, ..new };
+                    self.state.under_way.insert(wish.dir.clone(), new);
+                }
                 Err(Refused { why, lacking }) => {
                     let path = self.place.path(&wish.dir);
                     let why = format!("{} was not published to {}: {why}", wish.reference, path.display());
@@ -140,7 +150,7 @@ impl Run<'_> {
         for (dir, new) in std::mem::take(&mut self.state.under_way) {
             let path = self.place.path(&dir);
             let name: Result<RefName, _> = new.reference.parse();
-            match self.put(&dir, &new) {
+            match self.put(&dir, &new)? {
                 Ok(kept) => {
                     self.outcomes.extend(kept);
                     if let Ok(reference) = name {
@@ -150,8 +160,7 @@ impl Run<'_> {
                     exchanged(self.place, self.state, dir, new);
                 }
                 Err(error) => {
-                    self.place.delete(&self.place.tree(&new.tree));
-                    self.place.delete(&self.place.index(&new.tree));
+                    self.place.delete_new(&new);
                     self.problem(format!("{} was not published to {}: {error}", new.reference, path.display()));
                 }
             }
@@ -160,26 +169,39 @@ impl Run<'_> {
         self.state.save(self.place)
     }
 
-    fn put(&mut self, dir: &str, new: &Published) -> Result<Option<Outcome>, String> {
+    /// Gives a tree its place, and says what was moved aside; or why not. An error stops everything, and the next run begins with
+    /// what was saved before.
+    fn put(&mut self, dir: &str, new: &Published) -> Result<Result<Option<Outcome>, String>, Error> {
         let path = self.place.path(dir);
         // Looked at again: staging may have taken a while.
-        let standing = self.place.standing(dir, self.state.published.get(dir)).map_err(|error| error.to_string())?;
+        let standing = match self.place.standing(dir, self.state.published.get(dir)) {
+            Ok(standing) => standing,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let old = self.state.published.get(dir).map(|it| it.commit.clone());
         let done = match standing {
-            Standing::Free => {
-                self.state.published.remove(dir);
-                self.place.put(&new.tree, dir)
-            }
-            Standing::Ours => self.place.exchange(&new.tree, dir),
-            Standing::Foreign if self.publisher.adopt => self.place.exchange(&new.tree, dir),
+            Standing::Free => self.place.change(Move::Put, &new.tree, dir, None),
+            Standing::Ours => self.place.change(Move::Exchange, &new.tree, dir, old.as_ref()),
+            Standing::Foreign if new.adopts => self.place.change(Move::Exchange, &new.tree, dir, None),
             Standing::Foreign => Err(io::Error::other("something else has been put there meanwhile")),
         };
-        done.map_err(explain)?;
-        if standing != Standing::Foreign {
-            return Ok(None);
+        if let Err(error) = done {
+            return Ok(Err(explain(error)));
         }
-        self.state.published.remove(dir);
-        let kept = self.place.keep(&new.tree, dir).map_err(|error| error.to_string())?;
-        Ok(Some(Outcome::Adopted { path, kept }))
+        if standing != Standing::Ours {
+            self.state.published.remove(dir);
+        }
+        if standing != Standing::Foreign {
+            return Ok(Ok(None));
+        }
+        match self.place.keep(&new.tree, dir) {
+            Ok(kept) => Ok(Ok(Some(Outcome::Adopted { path, kept }))),
+            Err(error) => {
+                let back = self.place.change(Move::Exchange, &new.tree, dir, Some(&new.commit));
+                back.map_err(at("put back", &path))?;
+                Ok(Err(format!("what is there can't be moved aside: {error}")))
+            }
+        }
     }
 
     /// Takes away the directories whose branch or tag is gone; none of them when they are suspiciously many.
@@ -226,7 +248,7 @@ impl Run<'_> {
         };
         match standing {
             Standing::Ours => {
-                if let Err(error) = self.place.take(&old.tree, &dir) {
+                if let Err(error) = self.place.change(Move::Take, &old.tree, &dir, Some(&old.commit)) {
                     self.problem(format!(
                         "{} is gone, but {} can't be removed: {error}",
                         old.reference,

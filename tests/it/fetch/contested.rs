@@ -121,3 +121,23 @@ fn half_a_file_of_a_killed_run_does_not_stay() {
     assert_eq!(list(&machine, ".site.failcake/spog"), ["lock", "state.json", "trees"]);
     assert_eq!(list(&machine, ".site.failcake/spog/trees").len(), 1);
 }
+
+#[test]
+fn a_pipe_where_a_file_should_be_holds_nobody_up() {
+    let machine = publishing("mode: branches, target: ROOT/env");
+    push(&machine, "other", &[("a", "1")]);
+    machine.fetch(&[]).ok();
+    let pipe = |name: &str| {
+        fs::remove_file(machine.path(name)).unwrap();
+        nix::unistd::mkfifo(&machine.path(name), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    };
+    pipe("env/master/REVISION");
+    push(&machine, "master", &[("a", "2")]);
+    push(&machine, "other", &[("a", "2")]);
+    let said = machine.fetch(&[]);
+    assert!(said.err.contains("env/master is there and was not published from here"), "{said:?}");
+    assert_eq!(machine.read("env/other/a"), "2");
+    pipe("env/.failcake/spog/state.json");
+    let said = machine.fetch(&[]);
+    assert!(said.status == Some(1) && said.err.contains("state.json: it is no file"), "{said:?}");
+}

@@ -347,37 +347,91 @@ fn programs_run_before_and_after_a_publication() {
     assert_eq!(machine.read("env/master/a"), "1", "the old tree serves on");
 }
 
-#[test]
-fn the_tree_is_its_users_in_a_folder_that_only_root_may_change() {
+/// A machine of root's with `user: nobody` and folders that only root may change; what nobody's git and failcake need is
+/// theirs. `None` where this is not root.
+pub(super) fn of_nobody(keys: &str) -> Option<(Machine, u32)> {
     if !nix::unistd::geteuid().is_root() {
-        return;
+        println!("not run: only root can become another user");
+        return None;
     }
-    let machine = publishing("mode: branch, target: ROOT/www/site, user: nobody");
-    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let machine = publishing(&format!("{keys}, user: nobody"));
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
     for folder in ["", "spog.git"] {
         fs::set_permissions(machine.path(folder), fs::Permissions::from_mode(0o755)).unwrap();
     }
     for folder in ["clones", "www"] {
         fs::create_dir(machine.path(folder)).unwrap();
     }
-    std::os::unix::fs::chown(machine.path("clones"), Some(nobody.uid.as_raw()), None).unwrap();
+    std::os::unix::fs::chown(machine.path("clones"), Some(nobody), None).unwrap();
     machine.write("gitconfig", &(machine.read("gitconfig") + "[safe]\ndirectory = *\n"));
-    fs::write(machine.path("calls"), "").unwrap();
-    fs::set_permissions(machine.path("calls"), fs::Permissions::from_mode(0o666)).unwrap();
-    let fetch = || {
-        fs::write(machine.path("calls"), "").unwrap();
-        fs::set_permissions(machine.path("calls"), fs::Permissions::from_mode(0o666)).unwrap();
-        machine.fetch(&[]).ok()
-    };
-    fetch();
+    // Where its git writes what it was called for.
+    machine.script("bin/git", "PATH=${PATH#*:}\nexec git \"$@\"");
+    Some((machine, nobody))
+}
+
+#[test]
+fn the_tree_is_its_users_in_a_folder_that_only_root_may_change() {
+    let Some((machine, nobody)) = of_nobody("mode: branch, target: ROOT/www/site") else { return };
+    machine.fetch(&[]).ok();
     push(&machine, "master", &[("a", "1")]);
-    fetch();
+    machine.fetch(&[]).ok();
     for path in
         ["www/site", "www/site/a", "www/site/REVISION", "www/.site.failcake", "www/.site.failcake/spog/state.json"]
     {
-        assert_eq!(fs::metadata(machine.path(path)).unwrap().uid(), nobody.uid.as_raw(), "{path}");
+        assert_eq!(fs::metadata(machine.path(path)).unwrap().uid(), nobody, "{path}");
     }
     assert_eq!(fs::metadata(machine.path("www")).unwrap().uid(), 0);
+}
+
+#[test]
+fn several_trees_at_a_time_are_their_users_too() {
+    let Some((machine, nobody)) = of_nobody("mode: branches-flat, target: ROOT/www/site") else { return };
+    for branch in ["a", "b", "c", "d", "e", "f"] {
+        push(&machine, branch, &[("file", branch), ("folder/file", branch)]);
+    }
+    machine.fetch(&[]).ok();
+    for branch in ["a", "b", "c", "d", "e", "f"] {
+        for path in ["", "/file", "/folder", "/folder/file", "/REVISION"] {
+            let path = format!("www/site_{branch}{path}");
+            assert_eq!(fs::metadata(machine.path(&path)).unwrap().uid(), nobody, "{path}");
+        }
+    }
+}
+
+#[test]
+fn root_moves_nothing_to_where_its_user_would_like_to_have_it() {
+    let Some((machine, _)) = of_nobody("mode: branches-flat, target: ROOT/www/site") else { return };
+    push(&machine, "a", &[("profile", "mine")]);
+    push(&machine, "b", &[("profile", "mine")]);
+    machine.fetch(&[]).ok();
+    machine.git("work", &["push", "-q", "origin", ":refs/heads/a"]);
+    fs::create_dir(machine.path("secret")).unwrap();
+    let (work, state) = (machine.path("www/.site.failcake/spog"), "www/.site.failcake/spog/state.json");
+    let good = machine.read(state);
+    let json: serde_json::Value = serde_json::from_str(&good).unwrap();
+    let tree = json["published"]["a"]["tree"].as_str().unwrap();
+    // The user writes another place into what root reads.
+    let secret = machine.path("secret/x").display().to_string();
+    for place in [secret.as_str(), "../../../../secret/x", "..", ""] {
+        machine.write(state, &good.replace(tree, place));
+        let said = machine.fetch(&[]);
+        assert!(said.status == Some(1) && said.err.contains("is no state of ours"), "{said:?}");
+    }
+    machine.write(state, &good.replace("\"a\": {", "\"../secret\": {"));
+    let said = machine.fetch(&[]);
+    assert!(said.status == Some(1) && said.err.contains("is no directory"), "{said:?}");
+    machine.write(state, &good);
+    // Or lays a link where root works.
+    fs::rename(work.join("trees"), work.join("away")).unwrap();
+    std::os::unix::fs::symlink(machine.path("secret"), work.join("trees")).unwrap();
+    let said = machine.fetch(&[]);
+    assert_eq!(said.status, Some(1), "{said:?}");
+    assert_eq!(list(&machine, "secret"), [""; 0], "{said:?}");
+    assert_eq!(machine.read("www/site_a/profile"), "mine");
+    fs::remove_file(work.join("trees")).unwrap();
+    fs::rename(work.join("away"), work.join("trees")).unwrap();
+    machine.fetch(&[]).ok();
+    assert_eq!(list(&machine, "www"), [".site.failcake", "site_b", "site_master"]);
 }
 
 #[test]

@@ -67,20 +67,8 @@ impl Swept {
                 assert_eq!(said.status, Some(0), "{said:?}");
                 self.serve(&AFTER);
                 let about = format!("after {fault} at {call} {nth}");
-                // Its threads, and not its children.
-                let mut command = self.machine.command("strace");
-                command.args(["-f", "-b", "execve", "-qq", "-o", "trace", "-e", &format!("trace={call}")]);
-                command.args(["-e", &format!("inject={call}:{fault}:when={nth}")]);
-                let failcake = self.machine.command_fetch(&[]);
-                let output = command.arg(failcake.get_program()).args(failcake.get_args()).output();
-                let output = output.expect("strace is needed: apt-get install strace");
-                let said = String::from_utf8_lossy(&output.stderr).into_owned();
+                let (said, was_met) = struck(&self.machine, &[], call, fault, nth);
                 self.whole(&["a", "b", "master"], &format!("{about}: {said}"));
-                let was_killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
-                if !was_killed {
-                    let code = output.status.code();
-                    assert!(code == Some(0) || (code == Some(1) && said.contains("failcake: ")), "{about}: {said}");
-                }
                 let again = self.machine.fetch(&[]);
                 assert_eq!(again.status, Some(0), "{about}: {again:?}");
                 let wanted = ["a", "b", "master", "new"].map(|name| (name.to_owned(), 1));
@@ -90,7 +78,7 @@ impl Swept {
                 assert_eq!(list(&self.machine, "env/.failcake/spog"), ["lock", "state.json", "trees"], "{about}");
                 let trees = list(&self.machine, "env/.failcake/spog/trees");
                 assert!(trees.len() == 4 && trees.iter().all(|name| name.ends_with(".index")), "{trees:?} {about}");
-                if !was_killed && !self.machine.read("trace").contains("(INJECTED)") {
+                if !was_met {
                     break;
                 }
                 points += 1;
@@ -99,6 +87,55 @@ impl Swept {
         }
         points
     }
+}
+
+/// Runs `fetch` with `fault` at the `nth` of these calls that one of its threads makes. What it said, and whether there
+/// was such a call.
+fn struck(machine: &Machine, arguments: &[&str], call: &str, fault: &str, nth: usize) -> (String, bool) {
+    let mut command = machine.command("strace");
+    // Its threads, and not its children.
+    command.args(["-f", "-b", "execve", "-qq", "-o", "trace", "-e", &format!("trace={call}")]);
+    command.args(["-e", &format!("inject={call}:{fault}:when={nth}")]);
+    let failcake = machine.command_fetch(arguments);
+    let output = command.arg(failcake.get_program()).args(failcake.get_args()).output();
+    let output = output.expect("strace is needed: apt-get install strace");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let was_killed = output.status.signal() == Some(9) || output.status.code() == Some(137);
+    let code = output.status.code();
+    assert!(was_killed || code == Some(0) || (code == Some(1) && said.contains("failcake: ")), "{call} {nth}: {said}");
+    (said, was_killed || machine.read("trace").contains("(INJECTED)"))
+}
+
+#[test]
+fn what_is_moved_aside_is_never_lost() {
+    let mut points = 0;
+    for (call, fault) in [
+        ("renameat2", "signal=KILL"),
+        ("rename", "signal=KILL"),
+        ("mkdir", "signal=KILL"),
+        ("fsync", "signal=KILL"),
+        ("renameat2", "error=ENOSPC"),
+        ("mkdir", "error=ENOSPC"),
+    ] {
+        for nth in 1..POINTS_MAX {
+            let machine = publishing("mode: branches, target: ROOT/env, grace: 0s");
+            machine.write("env/master/mine", "mine");
+            let (said, was_met) = struck(&machine, &["--adopt"], call, fault, nth);
+            // Whatever comes next: a run that clears what is left over, and one that adopts.
+            machine.fetch(&[]);
+            machine.fetch(&[]);
+            machine.fetch(&["--adopt"]).ok();
+            let adopted = list(&machine, "env/.failcake/spog/adopted");
+            let [kept] = adopted.as_slice() else { panic!("{adopted:?} after {fault} at {call} {nth}: {said}") };
+            assert_eq!(machine.read(&format!("env/.failcake/spog/adopted/{kept}/mine")), "mine");
+            assert!(machine.path("env/master/REVISION").exists());
+            if !was_met {
+                break;
+            }
+            points += 1;
+        }
+    }
+    assert!(points > 10, "only {points} points were met");
 }
 
 #[test]
