@@ -349,3 +349,46 @@ fn what_cannot_be_written_down_is_not_begun() {
     ann.run(&next, Step::Prepare);
     assert!(matches!(ann.run(&next, Step::Switch), Answer::Live { .. }));
 }
+
+/// At moments that nobody chose: what is answered is what is on the disk, and the host is back at its balancer.
+#[test]
+fn at_any_moment_of_a_turn() {
+    let world = World::new();
+    let mut scene = Scene::new(&world);
+    let rounds = 12;
+    let (mut before, mut after) = (0, 0);
+    for round in 0..rounds {
+        let tag = format!("r{round}");
+        let commit = world.release(&tag, &[("pre-deploy", "true"), ("post-deploy", "true")]);
+        let plan = scene.ann.plan(&tag, &commit, &["web01"]);
+        let answer = scene.ann.run(&plan, Step::Prepare);
+        let Answer::Prepared { release, .. } = &answer else { panic!("{answer:?}") };
+        let served = scene.host.serves();
+        scene.ann.say(&plan, Step::Switch);
+        std::thread::sleep(std::time::Duration::from_millis(round * 120 / rounds));
+        scene.node.signal(Signal::SIGKILL);
+        scene.node.wait();
+        scene.node = scene.host.watch();
+        let answer = scene.ann.run(&plan, Step::Switch);
+        let current = std::fs::read_link(scene.host.path("sites/www/current")).unwrap();
+        let current = current.file_name().unwrap().to_str().unwrap().to_owned();
+        match &answer {
+            Answer::Live { release: live, .. } => {
+                assert_eq!((live, &current), (release, release));
+                after += 1;
+            }
+            Answer::Failed { at, serving, .. } => {
+                assert_eq!(serving.as_ref(), Some(&current), "{answer:?}");
+                assert_eq!(current == *release, at == "post-deploy", "{answer:?}");
+                before += 1;
+            }
+            other => panic!("round {round}: {other:?}"),
+        }
+        let wanted = if current == *release { Some(tag) } else { served };
+        assert_eq!(scene.host.serves(), wanted, "round {round}: {answer:?}");
+        let balanced = scene.balanced();
+        assert!(balanced.is_empty() || balanced.ends_with("in "), "round {round}: {balanced}");
+        assert_eq!(scene.ann.run(&plan, Step::Verdict), Answer::Noted);
+    }
+    eprintln!("{before} killed before they had ended, {after} after it");
+}
