@@ -122,12 +122,12 @@ pub struct Wanted {
     pub branch: Option<RefName>,
 }
 
-/// Directories that were not removed the last time because they were too many at once.
+/// Directories that were not removed the last time because they were too many at once. `user`: whose the trees are.
 ///
 /// # Errors
 /// The state can't be read.
-pub fn held(repo: &Repo) -> Result<Vec<PathBuf>, Error> {
-    let place = Place::of(repo)?;
+pub fn held(repo: &Repo, user: Option<&User>) -> Result<Vec<PathBuf>, Error> {
+    let place = Place::of(repo, user)?;
     Ok(State::load(&place)?.held.iter().map(|dir| place.path(dir)).collect())
 }
 

@@ -58,7 +58,7 @@ pub fn repo(repo: &Repo, looks: &Limits<Duration>) -> Vec<Finding> {
             Ok(_) => match writable(Some(&repo.path), user.as_ref()) {
                 Ok(()) => {
                     let looked = looked(&about, repo, user.as_ref(), looks);
-                    match held(&about, repo) {
+                    match held(&about, repo, user.as_ref()) {
                         // The look's problem is the same.
                         Some(held) => Finding { measures: looked.measures, ..held },
                         None => looked,
@@ -130,11 +130,11 @@ fn looked(about: &str, repo: &Repo, user: Option<&User>, limits: &Limits<Duratio
 }
 
 /// Directories that were not removed because they were too many at once.
-fn held(about: &str, repo: &Repo) -> Option<Finding> {
+fn held(about: &str, repo: &Repo, user: Option<&User>) -> Option<Finding> {
     if !repo.mode.has_target() {
         return None;
     }
-    let held = match publish::held(repo) {
+    let held = match publish::held(repo, user) {
         Ok(held) if held.is_empty() => return None,
         Ok(held) => held,
         Err(error) => return Some(Finding::warn(about, error.to_string(), "run failcake check as root, or as its user")),
