@@ -55,9 +55,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("jenkins", &["config"]),
     ("apt", &["name", "process"]),
     ("reprepro", &["config", "name", "process", "durable"]),
-    ("access", &["name"]),
-    ("apt", &["config"]),
-    ("reprepro", &["config"]),
     // Orders are messages, trusted by their signature and the rules of the configuration, which also names the files, the
     // check and the reload (processes).
     ("access", &["name", "message", "config", "signature", "durable", "process"]),
