@@ -7,6 +7,7 @@ mod fetch;
 mod fleet;
 mod hook;
 mod measure;
+mod packages;
 mod place;
 mod push;
 mod rollout;
@@ -41,6 +42,9 @@ fn main() {
     }
     if wanted("fleet") {
         fleet::run(&place);
+    }
+    if wanted("packages") {
+        packages::run(&place);
     }
     if wanted("webhook") {
         webhook::run(&place);

@@ -343,7 +343,9 @@ impl<'a> Desk<'a> {
         if let Some(archive) = &archive {
             let copies = self.work.copies(job, State::Told)?;
             for name in copies.names().map_err(at("list", &copies.path))? {
-                copies.move_to(&name, archive, &name).map_err(at("move a file to", &archive.path))?;
+                if !job.lies_in_archive(&name) {
+                    copies.move_to(&name, archive, &name).map_err(at("move a file to", &archive.path))?;
+                }
             }
         }
         self.work.forget(job, State::Told)?;

@@ -123,6 +123,12 @@ impl Job {
         self.note.incoming.is_some()
     }
 
+    /// Was that file copied from there?
+    pub(super) fn lies_in_archive(&self, name: &OsStr) -> bool {
+        let is_it = |item: &&Item| OsStr::new(item.file.as_str()) == name;
+        self.came_in() && self.note.items.iter().find(is_it).is_some_and(|item| item.original.is_none())
+    }
+
     pub(super) fn is_changes(&self) -> bool {
         is_changes(OsStr::new(self.file().as_str()))
     }

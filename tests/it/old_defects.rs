@@ -14,6 +14,9 @@
 //! | a build that starts is told to the topic `/topic/` | `jenkins_status::each_fate_has_its_topic_…` |
 //! | dies when `GIT_BRANCH` is unset | `jenkins_status::without_a_branch_or_any_variable_…` |
 //! | the branch `origin/x` makes the repository `origin` | `jenkins_status::the_remotes_name_is_neither_…` |
+//! | a package that reprepro refused is announced | `packages::reprepro::what_reprepro_refuses_is_set_aside_…_never_announced` |
+//! | half-uploaded packages are taken | `packages::incoming::a_half_uploaded_package_waits_…`, `…_open_to_write_…`, `…_grows_…` |
+//! | two runs at once take the same package | `packages::kills::one_run_at_a_time`, `…::ten_runs_at_once_…` |
 
 use std::io;
 use std::net::{TcpListener, TcpStream};

@@ -8,14 +8,14 @@ use serde_json::Value;
 use super::sandbox::brokers::{Kind, Listener, shared};
 use super::sandbox::{FAILCAKE, Running, Sandbox};
 
-const RUBY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/interop/old_machine.rb");
+pub const RUBY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/interop/old_machine.rb");
 
 /// `HOST:PORT` behind the login that every test broker takes.
 fn address(url: &str) -> &str {
     url.rsplit_once(['@', '/']).map_or(url, |(_, address)| address)
 }
 
-fn ruby_url(url: &str) -> String {
+pub fn ruby_url(url: &str) -> String {
     format!("stomp://gituser:gitpw@{}", address(url))
 }
 

@@ -111,7 +111,8 @@ fn a_changes_file_that_comes_after_its_packages_finds_them_in_the_archive() {
     assert_eq!(host.has("sid"), ["libmyapp 1.0", "myapp 1.0"]);
     std::fs::write(&file, text).unwrap();
     host.take().stderr("").stdout_has("taken: myapp_1.0_all.deb into sid");
-    assert!(host.files("incoming/sid").contains(&"archive/source_1.0_amd64.changes".to_owned()));
+    let archive = ["archive/libmyapp_1.0_all.deb", "archive/myapp_1.0_all.deb", "archive/source_1.0_amd64.changes"];
+    assert_eq!(host.files("incoming/sid"), archive);
     host.is_tidy();
 }
 

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::*;
+use crate::old_machines::{RUBY, ruby_url};
 use crate::sandbox::brokers::{Kind, shared};
 
 #[test]
@@ -52,6 +53,34 @@ fn it_is_told_over_activemq_and_rabbitmq() {
         host.package("incoming/sid", "myapp", "1.0");
         host.take().stdout("taken: myapp_1.0_all.deb into sid\n");
         assert_eq!(json(&listener.take(1)[0])["version"], "1.0", "{kind:?}");
+    }
+}
+
+#[test]
+fn the_machines_of_2012_hear_what_they_always_heard() {
+    let embedded = host();
+    let url = embedded.broker.url.clone();
+    for (name, url) in
+        [("embedded", &url), ("activemq", &shared(Kind::ActiveMq).url), ("rabbitmq", &shared(Kind::RabbitMq).url)]
+    {
+        let host = host();
+        host.configure_with(url, "");
+        let prefix = format!("future.{name}{}", std::process::id());
+        let config = host.world.read("failcake.yaml");
+        host.world.write("failcake.yaml", format!("{config}prefix: {prefix}\n"));
+        let (packages, events) = (format!("{prefix}.package.updates"), format!("{prefix}.events.repository"));
+        let words = [RUBY, &ruby_url(url), "listen", &packages, &events, "2"];
+        let mut daemon = host.world.program("ruby", words).start();
+        daemon.stdout_line("ready");
+        host.package("incoming/sid", "myapp", "1.0");
+        host.take().stderr("");
+        let mut heard: Vec<serde_json::Value> =
+            (0..2).map(|_| serde_json::from_str(&daemon.stdout_line("{")).unwrap()).collect();
+        heard.sort_by_key(|heard| heard["subject"] == "Talking to eventbot");
+        assert_eq!(heard[0]["subject"], "Package update: [myapp_1.0_all.deb]", "{name}");
+        assert_eq!(heard[0]["topic"], format!("/topic/{packages}"), "{name}");
+        assert_eq!(heard[1]["text"], "Package myapp_1.0_all.deb / sid added to repository.", "{name}");
+        assert!(daemon.wait().success());
     }
 }
 
