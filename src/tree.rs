@@ -12,6 +12,7 @@ use crate::git::{self, local::Local};
 use crate::name::Rev;
 use crate::svn;
 
+mod stray;
 mod whole;
 
 pub use whole::{Source, complete};
@@ -71,7 +72,7 @@ pub fn write(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Resu
 /// As [`write`], and when something there can't be removed. The tree is then of no use.
 pub fn renew(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Result<Listing, Error> {
     clone.read_tree(commit, tree, index)?;
-    clone.clean(tree, index)?;
+    stray::remove(tree, &read(index)?).map_err(|(path, source)| Error::Io { path, source })?;
     write_revision(tree, &format!("{commit}\n"))?;
     list(index)
 }
@@ -172,41 +173,61 @@ pub fn free(path: &Path) -> Option<(u64, u64)> {
     Some((disk.blocks_available() * disk.fragment_size(), files))
 }
 
-/// Adds up what is in an index file of version 2 or 3. Source: gitformat-index(5).
+fn read(index: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(index).map_err(|source| Error::Io { path: index.to_owned(), source })
+}
+
+/// Adds up what is in an index file.
 fn list(index: &Path) -> Result<Listing, Error> {
-    let bytes = fs::read(index).map_err(|source| Error::Io { path: index.to_owned(), source })?;
-    add_up(&bytes).ok_or_else(|| Error::Index(index.to_owned()))
+    add_up(&read(index)?).ok_or_else(|| Error::Index(index.to_owned()))
 }
 
 fn add_up(index: &[u8]) -> Option<Listing> {
+    let mut listing = Listing::default();
+    for entry in entries(index)? {
+        if entry.mode == SUBMODULE {
+            let hex: String = entry.id.iter().map(|byte| format!("{byte:02x}")).collect();
+            listing.submodules.push((PathBuf::from(OsStr::from_bytes(entry.name)), hex.parse().ok()?));
+        } else {
+            listing.files += 1;
+            listing.bytes += u64::from(entry.size);
+        }
+        if entry.name.rsplit(|b| *b == b'/').next() == Some(b".gitattributes") {
+            listing.attributes.push(PathBuf::from(OsStr::from_bytes(entry.name)));
+        }
+    }
+    Some(listing)
+}
+
+/// What an index says of one file.
+struct Entry<'a> {
+    mode: u32,
+    size: u32,
+    id: &'a [u8],
+    name: &'a [u8],
+}
+
+/// Reads an index of version 2 or 3. Source: gitformat-index(5).
+fn entries(index: &[u8]) -> Option<Vec<Entry<'_>>> {
     let number = |at: usize| Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?));
     if index.get(..4)? != b"DIRC" || !matches!(number(4)?, 2 | 3) {
         return None;
     }
-    let files = number(8)?;
-    let mut listing = Listing { files: files.into(), ..Listing::default() };
     // Ten numbers, the object id, the flags and the name, padded with at least one NUL to a multiple of eight. Its
     // length is not told, and a SHA-256 id is longer: the end of the entry is where its name's first NUL is.
     let mut at = 12;
     let id = id_length(index)?;
-    for _ in 0..files {
+    let mut entries = Vec::new();
+    for _ in 0..number(8)? {
         let flags = u16::from_be_bytes(index.get(at + 40 + id..at + 42 + id)?.try_into().ok()?);
         let begin = at + 42 + id + if flags & 0x4000 == 0 { 0 } else { 2 };
         let length = index.get(begin..)?.iter().position(|b| *b == 0)?;
         let name = &index[begin..begin + length];
-        if number(at + 24)? == SUBMODULE {
-            let hex: String = index[at + 40..at + 40 + id].iter().map(|byte| format!("{byte:02x}")).collect();
-            listing.submodules.push((PathBuf::from(OsStr::from_bytes(name)), hex.parse().ok()?));
-            listing.files -= 1;
-        } else {
-            listing.bytes += u64::from(number(at + 36)?);
-        }
-        if name.rsplit(|b| *b == b'/').next() == Some(b".gitattributes") {
-            listing.attributes.push(PathBuf::from(OsStr::from_bytes(name)));
-        }
+        let (mode, size) = (number(at + 24)?, number(at + 36)?);
+        entries.push(Entry { mode, size, id: &index[at + 40..at + 40 + id], name });
         at += (begin + length - at) / 8 * 8 + 8;
     }
-    Some(listing)
+    Some(entries)
 }
 
 /// The mode of an entry that is another repository's commit.
