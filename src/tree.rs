@@ -72,9 +72,10 @@ pub fn write(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Resu
 /// As [`write`], and when something there can't be removed. The tree is then of no use.
 pub fn renew(clone: &Local<'_>, commit: &Rev, tree: &Path, index: &Path) -> Result<Listing, Error> {
     clone.read_tree(commit, tree, index)?;
-    stray::remove(tree, &read(index)?).map_err(|(path, source)| Error::Io { path, source })?;
+    let listed = read(index)?;
+    stray::remove(tree, &listed).map_err(|(path, source)| Error::Io { path, source })?;
     write_revision(tree, &format!("{commit}\n"))?;
-    list(index)
+    add_up(&listed).ok_or_else(|| Error::Index(index.to_owned()))
 }
 
 /// Writes the files of a tree of Subversion and `REVISION` into the empty folder `tree`. Gives their number and bytes.
