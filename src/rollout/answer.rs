@@ -69,11 +69,14 @@ impl Rollout {
     /// It is in its turn.
     fn switches(&mut self, at: usize, now: Instant) {
         let host = &mut self.hosts[at];
-        match host.state {
-            State::Waiting | State::Asked | State::Preparing | State::Prepared | State::Aborting | State::Switching => {
-            }
-            State::Unreachable | State::Silent | State::Failed if host.lost && !host.was_live => {}
-            _ => return,
+        let stale = match host.state {
+            State::Waiting | State::Asked | State::Preparing | State::Prepared => false,
+            State::Switching | State::Aborting => false,
+            State::Unreachable | State::Silent | State::Failed => !host.lost || host.was_live,
+            _ => true,
+        };
+        if stale {
+            return;
         }
         // Not told to by us: the one who told it was killed, and this is a resume.
         let began = Turn { since: now, asked: now, sent: true, worked: Some(now) };
