@@ -100,10 +100,12 @@ pub enum Answer {
         /// What it says of it, such as the release's name. May be empty.
         summary: String,
     },
-    /// Could not; what served before the plan serves on.
+    /// Could not.
     Failed {
         /// At which step: before its turn (`Prepare`), or in it.
         during: Step,
+        /// The new release serves all the same; otherwise what served before the plan.
+        switched: bool,
         /// The reason.
         why: String,
     },

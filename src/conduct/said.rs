@@ -75,13 +75,13 @@ impl Detail {
                 self.milliseconds = Some(*milliseconds);
                 rollout::Answer::Live { summary: self.summary().unwrap_or_default() }
             }
-            Answer::Failed { at, why, serving, scripts } => {
+            Answer::Failed { at, why, serving, switched, scripts } => {
                 self.failed_at = Some(plain(at));
                 self.release = serving.as_deref().map(plain);
                 self.scripts.clone_from(scripts);
                 // A node that is asked again how it stands may name the question's step.
                 let during = if TURN.contains(&at.as_str()) { rollout::Step::Switch } else { during };
-                rollout::Answer::Failed { during, why: failure(at, why) }
+                rollout::Answer::Failed { during, switched: *switched, why: failure(at, why) }
             }
             Answer::RolledBack { release } => {
                 self.release = Some(plain(release));

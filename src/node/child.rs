@@ -250,7 +250,11 @@ impl Child<'_> {
     }
 
     fn failed_at(&self, at: &str, why: &str, serving: Option<String>) -> Answer {
-        Answer::Failed { at: at.to_owned(), why: cut(why), serving, scripts: Vec::new() }
+        let in_turn = matches!(self.errand.work, Work::Switch | Work::Undrain | Work::Look(Step::Switch));
+        let live = serving.as_deref().filter(|_| in_turn).and_then(|name| name.parse().ok());
+        let record = live.and_then(|live: ReleaseName| place(&self.errand.site).record(&live));
+        let switched = record.is_some_and(|record| self.is_ours(&record));
+        Answer::Failed { at: at.to_owned(), why: cut(why), serving, switched, scripts: Vec::new() }
     }
 
     fn failed(&self, at: &str, error: &Error) -> Answer {

@@ -132,10 +132,7 @@ impl Known {
         match self.taken(Step::Switch).map(|taken| &taken.answer) {
             None | Some(Some(Answer::Refused { .. })) => Some(false),
             Some(Some(Answer::Live { .. })) => Some(true),
-            Some(Some(Answer::Failed { serving, .. })) => match self.prepared() {
-                Some("") | None => None,
-                prepared => Some(serving.as_deref() == prepared),
-            },
+            Some(Some(Answer::Failed { switched, .. })) => Some(*switched),
             Some(_) => None,
         }
     }

@@ -69,18 +69,22 @@ fn undrain(errand: &Errand, answer: Answer, scripts: &mut Scripts, tell: Tell<'_
     }
     match (answer, again) {
         (answer, None) => answer,
-        (Answer::Live { release, .. }, Some(why)) => {
-            Answer::Failed { at: "undrain".to_owned(), why, serving: Some(release), scripts: Vec::new() }
-        }
-        (Answer::Failed { at, why, serving, scripts }, Some(undrained)) => {
-            Answer::Failed { at, why: format!("{why}; undrain failed too: {undrained}"), serving, scripts }
+        (Answer::Live { release, .. }, Some(why)) => Answer::Failed {
+            at: "undrain".to_owned(),
+            why: format!("{why}; the switch is done"),
+            serving: Some(release),
+            switched: true,
+            scripts: Vec::new(),
+        },
+        (Answer::Failed { at, why, serving, switched, scripts }, Some(undrained)) => {
+            Answer::Failed { at, why: format!("{why}; undrain failed too: {undrained}"), serving, switched, scripts }
         }
         (answer, Some(_)) => answer,
     }
 }
 
 pub(super) fn failed(at: &str, why: String) -> Answer {
-    Answer::Failed { at: at.to_owned(), why, serving: None, scripts: Vec::new() }
+    Answer::Failed { at: at.to_owned(), why, serving: None, switched: false, scripts: Vec::new() }
 }
 
 /// Runs one process. An error says how it ended without an answer.
@@ -161,7 +165,9 @@ impl Scripts {
                 let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 Answer::Live { release, commit, previous, scripts: ran, milliseconds }
             }
-            Answer::Failed { at, why, serving, .. } => Answer::Failed { at, why, serving, scripts: ran },
+            Answer::Failed { at, why, serving, switched, .. } => {
+                Answer::Failed { at, why, serving, switched, scripts: ran }
+            }
             other => other,
         }
     }

@@ -36,10 +36,10 @@ impl Rollout {
             Answer::Prepared => self.is_prepared(at, now),
             Answer::Refused { why } => self.refuses(at, why),
             Answer::Live { summary } => self.is_live(at, summary, now),
-            Answer::Failed { during, why } => self.fails(at, during, why),
+            Answer::Failed { during, switched, why } => self.fails(at, during, switched, why, now),
             Answer::Aborted => self.is_aborted(at),
             Answer::RolledBack => self.is_rolled_back(at),
-            Answer::RollbackFailed { why } => self.fails(at, Step::Rollback, why),
+            Answer::RollbackFailed { why } => self.fails(at, Step::Rollback, false, why, now),
         }
     }
 
@@ -155,7 +155,8 @@ impl Rollout {
         }
     }
 
-    fn fails(&mut self, at: usize, during: Step, why: String) {
+    fn fails(&mut self, at: usize, during: Step, switched: bool, why: String, now: Instant) {
+        let goes_back = self.phase == Phase::WindingUp && self.rolls_back();
         let host = &mut self.hosts[at];
         let state = match host.state {
             State::Refused | State::Aborted | State::RollbackFailed => return,
@@ -167,8 +168,12 @@ impl Rollout {
             _ => State::Failed,
         };
         host.turned |= matches!(during, Step::Switch | Step::Rollback) || host.turn.is_some();
+        host.was_live |= switched;
         host.turn = None;
         self.set_state(at, state, Some(why));
+        if switched && goes_back {
+            return self.roll_back(at, now);
+        }
         self.ask_nothing(at);
     }
 

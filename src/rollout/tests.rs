@@ -40,7 +40,7 @@ fn at(step: Step) -> Answer {
 }
 
 fn failed(during: Step) -> Answer {
-    Answer::Failed { during, why: "the disk is full".to_owned() }
+    Answer::Failed { during, switched: false, why: "the disk is full".to_owned() }
 }
 
 fn refused() -> Answer {

@@ -61,7 +61,7 @@ pub enum Answer {
         /// How long the turn took.
         milliseconds: u64,
     },
-    /// A step failed; the release before serves, unless `serving` says otherwise.
+    /// A step failed.
     Failed {
         /// Which: `stage`, `pre-deploy`, …, `drain`, `undrain`.
         at: String,
@@ -69,6 +69,9 @@ pub enum Answer {
         why: String,
         /// The release that is served now.
         serving: Option<String>,
+        /// That release is what the plan brought: it failed after the switch, and nothing went back.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        switched: bool,
         /// What was run.
         scripts: Vec<ScriptRun>,
     },

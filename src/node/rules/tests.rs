@@ -12,9 +12,9 @@ fn prepared() -> Option<Answer> {
     Some(Answer::Prepared { release: "new".to_owned(), previous_commit: None })
 }
 
-fn failed(serving: &str) -> Option<Answer> {
+fn failed(switched: bool) -> Option<Answer> {
     let (at, why) = ("post-deploy".to_owned(), String::new());
-    Some(Answer::Failed { at, why, serving: Some(serving.to_owned()), scripts: Vec::new() })
+    Some(Answer::Failed { at, why, serving: None, switched, scripts: Vec::new() })
 }
 
 fn live() -> Option<Answer> {
@@ -39,8 +39,8 @@ fn each_step_in_each_state() {
         ("not to be prepared", vec![(Prepare, refused())], "-xbbb"),
         ("in its turn", vec![(Prepare, prepared()), (Switch, None)], "--sbb"),
         ("live", vec![(Prepare, prepared()), (Switch, live())], "--sbb"),
-        ("failed before the switch", vec![(Prepare, prepared()), (Switch, failed("old"))], "--ssb"),
-        ("failed and live", vec![(Prepare, prepared()), (Switch, failed("new"))], "--sbb"),
+        ("failed before the switch", vec![(Prepare, prepared()), (Switch, failed(false))], "--ssb"),
+        ("failed and live", vec![(Prepare, prepared()), (Switch, failed(true))], "--sbb"),
         ("its turn was refused", vec![(Prepare, prepared()), (Switch, refused())], "--bsb"),
         ("being aborted", vec![(Prepare, prepared()), (Abort, None)], "-x-sb"),
         ("aborted", vec![(Prepare, prepared()), (Abort, ended(Answer::Aborted))], "-x-sb"),

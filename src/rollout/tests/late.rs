@@ -218,6 +218,24 @@ fn bad_news_stays_and_stale_news_is_passed_over() {
 }
 
 #[test]
+fn a_host_that_failed_after_its_switch_goes_back_with_the_others() {
+    let policy = Policy { batches: "2".parse().unwrap(), on_failure: OnFailure::Rollback, ..Policy::default() };
+    let kept = Answer::Failed { during: Step::Switch, switched: true, why: "undrain failed".to_owned() };
+    let mut stage = Stage::prepared(3, policy);
+    stage.say(1, live());
+    stage.orders();
+    // One is silent, and says only while the others go back already that it serves the new one.
+    stage.say(2, kept.clone());
+    stage.wait(seconds(60));
+    assert_eq!((stage.state(2), stage.state(3)), (State::RollingBack, State::Silent));
+    stage.say(3, kept);
+    assert_eq!((stage.state(3), stage.orders().last().unwrap().as_str()), (State::RollingBack, "rollback web03"));
+    stage.all_say(1..=3, &Answer::RolledBack);
+    assert_eq!(stage.states(), [State::RolledBack; 3]);
+    assert_eq!([2, 3].map(|it| stage.why(it)), ["undrain failed"; 2]);
+}
+
+#[test]
 fn a_host_that_was_live_and_failed_goes_back_with_the_others() {
     let mut stage = Stage::prepared(3, rollback());
     stage.say(1, live());

@@ -43,6 +43,8 @@ pub struct Fate {
     pub refuses: bool,
     pub fails_to_prepare: bool,
     pub fails_in_turn: bool,
+    /// It fails after the switch, and the new release serves on.
+    pub keeps: bool,
     pub fails_to_go_back: bool,
     /// So long after it went live it says that it failed all the same.
     pub falls_ill: Option<Duration>,
@@ -68,6 +70,7 @@ impl Fate {
             refuses: false,
             fails_to_prepare: false,
             fails_in_turn: false,
+            keeps: false,
             fails_to_go_back: false,
             falls_ill: None,
             dies: None,
@@ -88,7 +91,7 @@ impl Fate {
         match random.below(if liars { 13 } else { 12 }) {
             0 => fate.refuses = true,
             1 => fate.fails_to_prepare = true,
-            2 | 3 => fate.fails_in_turn = true,
+            2 | 3 => (fate.fails_in_turn, fate.keeps) = (true, random.is(0.5)),
             4 => fate.falls_ill = Some(random.time(200_000)),
             5 => fate.arrives = random.time(400_000),
             6 => fate.switch = Duration::from_secs(400),
@@ -135,7 +138,8 @@ pub struct Node {
     pub work: u32,
     /// To go back as soon as the turn is over.
     goes_back: bool,
-    was_live: bool,
+    /// The new release serves, or did.
+    pub was_live: bool,
     over: bool,
 }
 
@@ -234,7 +238,15 @@ impl Node {
                 deeds.says.push(self.report(random));
                 return self.die_at(Death::Prepared, deeds);
             }
-            Truth::Switching if self.fate.fails_in_turn => self.truth = Truth::Failed(Step::Switch),
+            Truth::Switching if self.fate.fails_in_turn => {
+                self.truth = Truth::Failed(Step::Switch);
+                self.was_live = self.fate.keeps;
+                deeds.says.push(self.report(random));
+                if self.goes_back && self.was_live {
+                    self.go_back(deeds);
+                }
+                return;
+            }
             Truth::Switching => {
                 self.truth = Truth::Live;
                 self.was_live = true;
@@ -288,7 +300,9 @@ impl Node {
             Truth::Prepared => Answer::Prepared,
             Truth::Switching => Answer::Progress { step: Step::Switch },
             Truth::Live => Answer::Live { summary: "20240101-120000".to_owned() },
-            Truth::Failed(during) => Answer::Failed { during, why: "a script ended with 3".to_owned() },
+            Truth::Failed(during) => {
+                Answer::Failed { during, switched: self.was_live, why: "a script ended with 3".to_owned() }
+            }
             Truth::Refused => Answer::Refused { why: "not allowed here".to_owned() },
             Truth::Dropped => Answer::Aborted,
             Truth::RollingBack => Answer::Progress { step: Step::Rollback },
@@ -306,7 +320,7 @@ pub fn any_answer(random: &mut Random) -> Answer {
         2 => Answer::Prepared,
         3 => Answer::Refused { why: "a whim".to_owned() },
         4 => Answer::Live { summary: String::new() },
-        5 => Answer::Failed { during: step, why: "so it says".to_owned() },
+        5 => Answer::Failed { during: step, switched: random.is(0.5), why: "so it says".to_owned() },
         6 => Answer::Aborted,
         7 => Answer::RolledBack,
         _ => Answer::RollbackFailed { why: "so it says".to_owned() },

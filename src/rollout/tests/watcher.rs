@@ -232,7 +232,10 @@ impl Watcher {
                 State::RolledBack => truth == Truth::RolledBack,
                 State::RollbackFailed => truth == Truth::RollbackFailed,
                 State::Refused => truth == Truth::Refused,
-                State::Failed => lost || matches!(truth, Truth::Failed(_)),
+                // Whoever said that the new release serves all the same went back with the others.
+                State::Failed => {
+                    lost || matches!(truth, Truth::Failed(_)) && !(self.stopping == Some(true) && nodes[at].was_live)
+                }
                 State::Silent => self.hosts[at].heard,
                 State::Unreachable => !self.hosts[at].heard,
                 State::Asked | State::Preparing | State::Prepared => false,

@@ -131,7 +131,7 @@ fn nobody_else_can_say_failed_and_a_repetition_changes_nothing() {
     let document = enemy.report(
         "web02",
         Step::Prepare,
-        Answer::Failed { at: "stage".to_owned(), why, serving: None, scripts: Vec::new() },
+        Answer::Failed { at: "stage".to_owned(), why, serving: None, switched: false, scripts: Vec::new() },
     );
     enemy.say(Some(vouch), document.clone(), key.sign(document.as_bytes()));
     // All that was said in earnest, again and backwards.

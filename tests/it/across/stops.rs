@@ -73,6 +73,25 @@ fn hosts_that_are_done_go_back_when_that_is_asked_for() {
 }
 
 #[test]
+fn a_host_that_failed_after_its_switch_goes_back_with_the_others() {
+    let mut fleet = Fleet::new(&["web01", "web02", "web03"])
+        .site("web02", "on-post-failure: keep")
+        .site("web03", "undrain: ['/bin/false']");
+    fleet.release("v1", &[]);
+    fleet.start();
+    // web03 can't be brought back behind its load balancer, whatever it serves.
+    let said = fleet.deploy("v1", "web*", &["--batch", "3"]).run().code(1);
+    said.stdout_has("\n  web03  failed  undrain: it exited with status 1; the switch is done\n");
+    assert_eq!(fleet.all_serve(), ["v1"; 3]);
+    fleet.release("v2", &[("post-deploy", "if [ $FAILCAKE_HOST = web02 ]; then exit 7; fi")]);
+    let said = fleet.deploy("v2", "web*", &["--on-failure", "rollback", "--batch", "3"]).run().code(1);
+    said.stdout_has("\n  web01  rolled back")
+        .stdout_has("\n  web02  rolled back  post-deploy failed: it exited with status 7. Release ")
+        .stdout_has("\n  web03  rolled back  undrain: it exited with status 1; the switch is done\n");
+    assert_eq!(fleet.all_serve(), ["v1"; 3]);
+}
+
+#[test]
 fn a_host_that_was_never_reached_stops_it_before_the_canary() {
     let mut fleet = Fleet::new(&["web01", "web02", "web03"]);
     fleet.release("v1", &[]);

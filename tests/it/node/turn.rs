@@ -59,8 +59,8 @@ fn a_drain_that_fails_ends_the_turn_and_the_host_is_brought_back() {
     let _node = host.watch();
     let plan = ann.plan("v2", &v2, &["web01"]);
     ann.run(&plan, Step::Prepare);
-    let Answer::Failed { at, why, serving, scripts } = ann.run(&plan, Step::Switch) else { panic!() };
-    assert_eq!((at.as_str(), serving), ("drain", Some(release)));
+    let Answer::Failed { at, why, serving, switched, scripts } = ann.run(&plan, Step::Switch) else { panic!() };
+    assert_eq!((at.as_str(), serving, switched), ("drain", Some(release), false));
     assert!(why.contains("status 7"), "{why}");
     assert_eq!(names(&scripts), [("drain", Some(7)), ("undrain", Some(0))], "nothing else ran");
     assert_eq!(host.serves().unwrap(), "v1");
@@ -83,8 +83,8 @@ fn an_undrain_that_fails_is_told_whatever_else_happened() {
     let ann = world.operator();
     let plan = ann.plan("v1", &v1, &["web01"]);
     let Answer::Prepared { release, .. } = ann.run(&plan, Step::Prepare) else { panic!() };
-    let Answer::Failed { at, why, serving, scripts } = ann.run(&plan, Step::Switch) else { panic!() };
-    assert_eq!((at.as_str(), serving), ("undrain", Some(release)));
+    let Answer::Failed { at, why, serving, switched, scripts } = ann.run(&plan, Step::Switch) else { panic!() };
+    assert_eq!((at.as_str(), serving, switched), ("undrain", Some(release), true));
     assert!(why.contains("status 9"), "{why}");
     assert_eq!(names(&scripts), [("drain", Some(0)), ("undrain", Some(9))]);
     assert_eq!(host.serves().unwrap(), "v1", "it is live all the same");
