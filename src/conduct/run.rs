@@ -17,7 +17,9 @@ use super::view::{Details, Line, View, names, print};
 use crate::bus::{Connection, Incoming, Target};
 use crate::config::Config;
 use crate::hear::{Ear, Heard};
-use crate::message::deploy::{Answer, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step};
+use crate::message::deploy::{
+    Answer, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step, fingerprint,
+};
 use crate::message::{Envelope, Event};
 use crate::name::NodeName;
 use crate::rollout::{self, Rollout, State};
@@ -107,6 +109,8 @@ pub(super) struct Conductor<'a> {
     noted: BTreeMap<NodeName, (Option<Step>, Answer)>,
     /// To be noted.
     notes: Vec<Note>,
+    /// The fingerprints of what was sent, for refusals to name.
+    sent: BTreeSet<String>,
     /// The disk took no notes, and that was told.
     mute: bool,
     /// In whose names rubbish came; each is told once.
@@ -142,6 +146,7 @@ impl<'a> Conductor<'a> {
             live: true,
             noted: BTreeMap::new(),
             notes: Vec::new(),
+            sent: BTreeSet::new(),
             mute: false,
             doubted: BTreeSet::new(),
             lost: None,
@@ -233,7 +238,7 @@ impl<'a> Conductor<'a> {
         self.notes.clear();
     }
 
-    fn send(&self, order: rollout::Order, outcome: Option<Outcome>) {
+    fn send(&mut self, order: rollout::Order, outcome: Option<Outcome>) {
         let plan = &self.kept.plan;
         let now = jiff::Timestamp::now();
         let about = format!("{} {}: {}: {}", order.step, plan.site, plan.action, names(&order.hosts));
@@ -252,7 +257,9 @@ impl<'a> Conductor<'a> {
         let request = Request::Order { plan, order: Signed { document, signature } };
         let event = request.event(now, &order.plan.to_string(), &about);
         let requests = self.config.bus.topics.get("deploy-requests");
-        self.connection.send(Frame::send(&requests, event.headers, event.body.into_bytes()));
+        let body = event.body.into_bytes();
+        self.sent.insert(fingerprint(&body));
+        self.connection.send(Frame::send(&requests, event.headers, body));
     }
 
     /// A line for whoever listens to the events topic.
@@ -278,7 +285,12 @@ impl<'a> Conductor<'a> {
         // All that is here at once: ssh-keygen then runs for several nodes side by side.
         for heard in self.ear.hear_all(&replies, jiff::Timestamp::now()) {
             match heard {
-                Heard::Verified(report) => self.take(report),
+                Heard::Verified(report) => match &report.refuses {
+                    Some(refused) if !self.sent.contains(refused) => {
+                        self.doubt(Some(report.node), "it refuses a message that was not sent from here");
+                    }
+                    _ => self.take(report),
+                },
                 Heard::Unsigned(report) => self.doubt(Some(report.node), "it is not signed"),
                 Heard::Doubted { node, why } => self.doubt(node, &why),
             }

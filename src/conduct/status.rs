@@ -120,7 +120,14 @@ fn ask(config: &Config, seen: &Seen) -> Result<Vec<Report>, Error> {
     let verified = answers.heard.into_iter().filter(|(_, told)| told.is_verified);
     let time = jiff::Timestamp::now();
     Ok(verified
-        .map(|(node, told)| Report { about: seen.plan.id, step: told.step, node, time, answer: told.answer })
+        .map(|(node, told)| Report {
+            about: seen.plan.id,
+            step: told.step,
+            node,
+            time,
+            refuses: None,
+            answer: told.answer,
+        })
         .collect())
 }
 

@@ -69,7 +69,7 @@ fn vouch(name: &str, key: &StepKey, seconds: i64, file: &std::path::Path) -> Sig
 
 fn report(name: &str, answer: Answer) -> Report {
     let (about, step) = (PlanId::new(), Some(Step::Switch));
-    Report { about, step, node: name.parse().unwrap(), time: jiff::Timestamp::now(), answer }
+    Report { about, step, node: name.parse().unwrap(), time: jiff::Timestamp::now(), refuses: None, answer }
 }
 
 impl Node {

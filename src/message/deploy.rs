@@ -13,6 +13,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
+use ring::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 pub use answer::{Answer, Code, NodeState, Offered, Report, ScriptRun, SiteState};
@@ -100,6 +101,11 @@ impl Reply {
 
 fn event(rest: &impl Serialize, kind: EventType, time: jiff::Timestamp, subject: &str, about: &str) -> Event {
     Event::new(EventId::new(), kind, time, subject, body(about, rest))
+}
+
+/// What a message is told from others by: the SHA-256 of its body, in hexadecimal digits.
+pub fn fingerprint(body: &[u8]) -> String {
+    digest(&SHA256, body).as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// May a plan name so many hosts? A request with all of them must fit into one message.

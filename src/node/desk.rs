@@ -18,7 +18,9 @@ use super::trust::{self, Mark, Trust};
 use super::voice::Voice;
 use super::{Error, Loop, Setup, Task, Told};
 use crate::bus::{Connection, Message};
-use crate::message::deploy::{Answer, Code, Document as _, Order, Plan, PlanId, Query, Request, Signed, Step, Subject};
+use crate::message::deploy::{
+    Answer, Code, Document as _, Order, Plan, PlanId, Query, Request, Signed, Step, Subject, fingerprint,
+};
 use crate::message::{self, Envelope};
 use crate::name::Principal;
 use crate::process::{self, Stop};
@@ -32,10 +34,29 @@ const UNCHECKED_MAX: usize = 16;
 const QUERIES: (usize, usize) = (4, 32);
 /// Questions a second, in the long run and at once.
 const ASKED: (u32, u32) = (20, 60);
-/// Refusals and repeated answers a second, in the long run and at once.
+/// Repeated answers a second, in the long run and at once.
 const REPEATED: (u32, u32) = (20, 100);
+/// Refusals a second, in the long run and at once. Apart from the answers to orders that are good, so that a flood of bad
+/// ones silences nobody.
+const REFUSED: (u32, u32) = (20, 100);
 /// Problems that are told a second, in the long run and at once: whoever sends requests decides how many there are.
 const PROBLEMS: (u32, u32) = (1, 10);
+
+/// What a refusal is about.
+struct Asked {
+    plan: PlanId,
+    step: Option<Step>,
+    /// Of the message.
+    fingerprint: String,
+}
+
+/// An order that names this node, as it came.
+struct Arrived {
+    signed: Option<Signed>,
+    text: Signed,
+    order: Order,
+    fingerprint: String,
+}
 
 /// An order whose plan's signature is not checked yet.
 struct Unchecked {
@@ -44,6 +65,13 @@ struct Unchecked {
     order: Order,
     who: Principal,
     mark: Mark,
+    fingerprint: String,
+}
+
+impl Asked {
+    fn to(order: &Order, fingerprint: String) -> Asked {
+        Asked { plan: order.plan, step: Some(order.step), fingerprint }
+    }
 }
 
 pub(super) struct Desk {
@@ -65,6 +93,7 @@ pub(super) struct Desk {
     answering: usize,
     asked: Allowance,
     repeated: Allowance,
+    refused: Allowance,
     problems: Allowance,
     /// Problems that were not told.
     untold: u64,
@@ -107,6 +136,7 @@ impl Desk {
             answering: 0,
             asked: allowance(ASKED),
             repeated: allowance(REPEATED),
+            refused: allowance(REFUSED),
             problems: allowance(PROBLEMS),
             untold: 0,
             passed_over: 0,
@@ -201,7 +231,10 @@ impl Desk {
             Ok(Request::Query(query)) => self.ask(query, connection, now),
             Ok(Request::Order { plan, order }) => match Order::from_text(&order.document) {
                 Ok(read) if !read.hosts.contains(&self.setup.config.node) => {}
-                Ok(read) => self.consider(plan, order, read, connection, now),
+                Ok(read) => {
+                    let fingerprint = fingerprint(&frame.body);
+                    self.consider(Arrived { signed: plan, text: order, order: read, fingerprint }, connection, now);
+                }
                 Err(error) => self.not_understood(message, &error, connection, now),
             },
             Err(error) => self.not_understood(message, &error, connection, now),
@@ -215,7 +248,8 @@ impl Desk {
             return self.teller.malformed(message, &error.to_string(), connection);
         };
         let refusal = Refusal { code: Code::UnknownVersion, why: error.to_string() };
-        self.refuse(about, None, &format!("{about}"), refusal, connection, now);
+        let asked = Asked { plan: about, step: None, fingerprint: fingerprint(&message.frame.body) };
+        self.refuse(asked, refusal, connection, now);
     }
 
     fn ask(&mut self, query: Query, connection: &Connection, now: Instant) {
@@ -244,31 +278,22 @@ impl Desk {
         }
     }
 
-    /// An order that names this node.
-    fn consider(
-        &mut self,
-        signed: Option<Signed>,
-        order_text: Signed,
-        order: Order,
-        connection: &Connection,
-        now: Instant,
-    ) {
-        let (id, step) = (order.plan, order.step);
-        let what = format!("{step} of plan {id}");
+    fn consider(&mut self, arrived: Arrived, connection: &Connection, now: Instant) {
+        let id = arrived.order.plan;
+        let asked = Asked::to(&arrived.order, arrived.fingerprint.clone());
         let known = match self.plans.get(id) {
             Some(Err(why)) => {
                 let why = format!("what is known of the plan here can't be read: {why}");
-                let refusal = Refusal { code: Code::NotPossible, why };
-                return self.refuse(id, Some(step), &what, refusal, connection, now);
+                return self.refuse(asked, Refusal { code: Code::NotPossible, why }, connection, now);
             }
             Some(Ok(known)) => Some(known),
             None => None,
         };
         let decided = match known {
-            Some(known) => same_plan(&known, signed.as_ref())
-                .and_then(|()| by_plan(&order_text, &known.plan))
-                .map(|()| self.decide(known.plan.clone(), None, &order, Some(known), connection)),
-            None => match self.unchecked(signed, &order_text, &order) {
+            Some(known) => same_plan(&known, arrived.signed.as_ref())
+                .and_then(|()| by_plan(&arrived.text, &known.plan))
+                .map(|()| self.decide(known.plan.clone(), None, &arrived.order, Some(known), connection)),
+            None => match self.unchecked(arrived) {
                 Ok(unchecked) => match self.trust.known(&unchecked.mark, now) {
                     Some(Ok(())) => {
                         let Unchecked { plan, signed, order, .. } = unchecked;
@@ -281,12 +306,13 @@ impl Desk {
             },
         };
         if let Err(refusal) = decided.flatten() {
-            self.refuse(id, Some(step), &what, refusal, connection, now);
+            self.refuse(asked, refusal, connection, now);
         }
     }
 
-    /// What can be told of a new plan without ssh-keygen.
-    fn unchecked(&self, signed: Option<Signed>, order_text: &Signed, order: &Order) -> Result<Unchecked, Refusal> {
+    /// What can be told of a new plan without ssh-keygen, which is kept for plans that could be done.
+    fn unchecked(&self, arrived: Arrived) -> Result<Unchecked, Refusal> {
+        let Arrived { signed, text, order, fingerprint } = arrived;
         let Some(signed) = signed else {
             return refuse(Code::UnknownPlan, "this node knows no such plan, and none came with the order");
         };
@@ -295,12 +321,15 @@ impl Desk {
             let code = if version { Code::UnknownVersion } else { Code::BadSignature };
             Refusal { code, why: format!("the plan can't be read: {error}") }
         })?;
-        rules::belongs(order, &plan)?;
-        rules::names(&plan, &self.setup.config.node)?;
+        let config = &self.setup.config;
+        rules::belongs(&order, &plan)?;
+        rules::names(&plan, &config.node)?;
         let who = rules::sound(&plan)?;
-        by_plan(order_text, &plan)?;
+        by_plan(&text, &plan)?;
+        rules::allowed(&plan, order.step, &config.allow, &config.node)?;
+        rules::timely("the order", order.issued, order.not_after, Timestamp::now())?;
         let mark = Trust::mark(&signed, &who);
-        Ok(Unchecked { plan, signed, order: order.clone(), who, mark })
+        Ok(Unchecked { plan, signed, order, who, mark, fingerprint })
     }
 
     /// Its signature is checked when it is its turn. Said again meanwhile, it waits once.
@@ -339,8 +368,8 @@ impl Desk {
         let (settled, rest): (VecDeque<_>, _) =
             self.unchecked.drain(..).partition(|unchecked: &Unchecked| unchecked.mark == mark);
         self.unchecked = rest;
-        for Unchecked { plan, signed, order, .. } in settled {
-            let (id, step) = (order.plan, order.step);
+        for Unchecked { plan, signed, order, fingerprint, .. } in settled {
+            let id = order.plan;
             let decided = match &found {
                 // It may have become known meanwhile.
                 Ok(Ok(())) => match self.plans.get(id) {
@@ -353,7 +382,7 @@ impl Desk {
                 Err(why) => refuse(Code::NotPossible, format!("this node can't check signatures: {why}")),
             };
             if let Err(refusal) = decided {
-                self.refuse(id, Some(step), &format!("{step} of plan {id}"), refusal, connection, now);
+                self.refuse(Asked::to(&order, fingerprint), refusal, connection, now);
             }
         }
     }

@@ -80,11 +80,12 @@ impl Voice {
         &self,
         about: PlanId,
         step: Option<Step>,
+        refuses: Option<String>,
         answer: Answer,
         time: Timestamp,
         words: &str,
     ) -> Frame {
-        let report = Report { about, step, node: self.node.clone(), time, answer };
+        let report = Report { about, step, node: self.node.clone(), time, refuses, answer };
         let document = report.to_text();
         let signature = self.vouch.as_ref().map(|_| self.key.sign(document.as_bytes())).unwrap_or_default();
         let reply = Reply { vouch: self.vouch.clone(), report: Signed { document, signature } };

@@ -37,7 +37,14 @@ fn keep(store: &Store) -> Kept {
 
 fn heard(plan: &Plan) -> Note {
     let (node, time) = (plan.hosts[0].clone(), jiff::Timestamp::UNIX_EPOCH);
-    Note::Heard(Report { about: plan.id, step: Some(Step::Prepare), node, time, answer: Answer::Accepted })
+    Note::Heard(Report {
+        about: plan.id,
+        step: Some(Step::Prepare),
+        node,
+        time,
+        refuses: None,
+        answer: Answer::Accepted,
+    })
 }
 
 #[test]

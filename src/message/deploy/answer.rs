@@ -19,6 +19,10 @@ pub struct Report {
     pub node: NodeName,
     /// When.
     pub time: jiff::Timestamp,
+    /// The [`fingerprint`](super::fingerprint) of the message that is refused at the door. Anybody may send one about
+    /// anybody's plan: only who sent that very message is concerned. `None` in what a node says on its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refuses: Option<String>,
     /// What.
     pub answer: Answer,
 }

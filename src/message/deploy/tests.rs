@@ -67,6 +67,7 @@ fn replies_and_queries_come_back_as_they_went() {
         step: None,
         node: "web01".parse().unwrap(),
         time: jiff::Timestamp::UNIX_EPOCH,
+        refuses: Some(fingerprint(b"")),
         answer: Answer::Node(NodeState { version: "0.1.0".to_owned(), ..NodeState::default() }),
     };
     assert_eq!(Report::from_text(&report.to_text()).unwrap(), report);

@@ -28,7 +28,15 @@ impl Desk {
         let config = &self.setup.clone().config;
         rules::names(&plan, &config.node)?;
         rules::allowed(&plan, step, &config.allow, &config.node)?;
-        rules::timely("the order", order.issued, order.not_after, time)?;
+        match (&known, rules::timely("the order", order.issued, order.not_after, time)) {
+            // Sent again by somebody, perhaps, to make this node say no in the middle of it. It is a question, no more.
+            (Some(known), Err(refusal)) if refusal.code == Code::Expired => {
+                let (step, answer) = known.stands();
+                self.answer_again(plan.id, step, answer, connection, now);
+                return Ok(());
+            }
+            (_, timely) => timely?,
+        }
         if let Some(known) = &known {
             let answer = match known.taken(step) {
                 Some(_) if step == Step::Prepare => Some(known.stands()),

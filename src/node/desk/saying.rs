@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::Desk;
+use super::{Asked, Desk};
 use crate::bus::Connection;
 use crate::message::deploy::{Action, Answer, Plan, PlanId, RefKind, Step};
 use crate::node::errand::about;
@@ -26,11 +26,23 @@ impl Desk {
         words: &str,
         connection: &Connection,
     ) {
+        self.say(about, step, None, answer, words, connection);
+    }
+
+    fn say(
+        &mut self,
+        about: PlanId,
+        step: Option<Step>,
+        refuses: Option<String>,
+        answer: Answer,
+        words: &str,
+        connection: &Connection,
+    ) {
         let time = Timestamp::now();
         if let Err(why) = self.voice.refresh(time, Instant::now()) {
             self.problem(&format!("answers can't be signed: {why}"), connection);
         }
-        connection.send(self.voice.reply(about, step, answer, time, words));
+        connection.send(self.voice.reply(about, step, refuses, answer, time, words));
     }
 
     /// After a time without the broker: what came of the plans that are not over may have been lost with it.
@@ -50,21 +62,18 @@ impl Desk {
         }
     }
 
-    pub(super) fn refuse(
-        &mut self,
-        about: PlanId,
-        step: Option<Step>,
-        what: &str,
-        refusal: Refusal,
-        connection: &Connection,
-        now: Instant,
-    ) {
-        if !self.repeated.take(now) {
+    pub(super) fn refuse(&mut self, asked: Asked, refusal: Refusal, connection: &Connection, now: Instant) {
+        if !self.refused.take(now) {
             return self.pass_over(connection, now);
         }
         let Refusal { code, why } = refusal;
-        self.problem(&format!("refused {what}: {why}"), connection);
-        self.reply(about, step, Answer::Refused { code, why: why.clone() }, &format!("refuses: {why}"), connection);
+        let Asked { plan, step, fingerprint } = asked;
+        match step {
+            Some(step) => self.problem(&format!("refused {step} of plan {plan}: {why}"), connection),
+            None => self.problem(&format!("refused {plan}: {why}"), connection),
+        }
+        let words = format!("refuses: {why}");
+        self.say(plan, step, Some(fingerprint), Answer::Refused { code, why }, &words, connection);
     }
 
     /// The outcome of a step, to the operator, to people, and to whoever reads stdout.

@@ -1,8 +1,10 @@
-//! Somebody else writes to the replies' topic: in another's name, unsigned, with what was said before.
+//! Somebody else writes to the topics: in another's name, unsigned, with what was said before.
 
 use failcake::bus::Publisher;
-use failcake::message::Envelope;
-use failcake::message::deploy::{Answer, Document as _, PlanId, REPLY_NAMESPACE, Reply, Report, Signed, Step, Vouch};
+use failcake::message::deploy::{
+    Answer, Document as _, PlanId, REPLY_NAMESPACE, Reply, Report, Request, Signed, Step, Vouch,
+};
+use failcake::message::{Envelope, Event};
 use failcake::signature::{Key, PATIENCE, StepKey, sign};
 use failcake::stomp::Frame;
 
@@ -10,6 +12,7 @@ use super::fleet::Fleet;
 use crate::sandbox::brokers::{Listener, target};
 
 const REPLIES: &str = "/topic/failcake.deploy.replies";
+const REQUESTS: &str = "/topic/failcake.deploy.requests";
 
 struct Enemy<'a> {
     fleet: &'a Fleet,
@@ -20,7 +23,7 @@ struct Enemy<'a> {
 impl Enemy<'_> {
     fn report(&self, node: &str, step: Step, answer: Answer) -> String {
         let (about, node, time) = (self.plan, node.parse().unwrap(), jiff::Timestamp::now());
-        Report { about, step: Some(step), node, time, answer }.to_text()
+        Report { about, step: Some(step), node, time, refuses: None, answer }.to_text()
     }
 
     fn live(&self, node: &str) -> String {
@@ -48,14 +51,18 @@ impl Enemy<'_> {
     }
 
     fn send(&self, reply: &Reply, subject: &str) {
-        let event = reply.event(jiff::Timestamp::now(), subject, "trust me");
-        let mut publisher = Publisher::connect(&target(&self.url, None), std::time::Instant::now() + PATIENCE).unwrap();
-        publisher
-            .publish(
-                vec![Frame::send(REPLIES, event.headers, event.body.into_bytes())],
-                std::time::Instant::now() + PATIENCE,
-            )
-            .unwrap();
+        self.publish(REPLIES, reply.event(jiff::Timestamp::now(), subject, "trust me"));
+    }
+
+    fn ask(&self, plan: Option<&Signed>, order: &Signed) {
+        let request = Request::Order { plan: plan.cloned(), order: order.clone() };
+        self.publish(REQUESTS, request.event(jiff::Timestamp::now(), &self.plan.to_string(), "do it"));
+    }
+
+    fn publish(&self, topic: &str, event: Event) {
+        let until = std::time::Instant::now() + PATIENCE;
+        let mut publisher = Publisher::connect(&target(&self.url, None), until).unwrap();
+        publisher.publish(vec![Frame::send(topic, event.headers, event.body.into_bytes())], until).unwrap();
     }
 }
 
@@ -146,4 +153,49 @@ fn nobody_else_can_say_failed_and_a_repetition_changes_nothing() {
 
 fn read(frame: &Frame) -> Option<Reply> {
     Reply::parse(&Envelope::read(&frame.headers, &frame.body).ok()??).ok()
+}
+
+/// Each is answered with a refusal about the plan, signed by the node itself.
+#[test]
+fn nobody_else_can_make_a_host_refuse_the_plan() {
+    let mut fleet = Fleet::new(&["web01", "web02"]);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    let gate = fleet.gate("turn");
+    fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST = web02 ] || {{ {}; }}", gate.script()))]);
+    fleet.start();
+    let (requests, replies) = (Listener::open(&url, &[REQUESTS]), Listener::open(&url, &[REPLIES]));
+    let mut operator = fleet.deploy("v1", "web*", &[]).start();
+    gate.wait_for("web01");
+    let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
+    let said = requests.within(std::time::Duration::from_millis(300));
+    let asked = said.iter().find_map(|frame| {
+        match Request::parse(&Envelope::read(&frame.headers, &frame.body).ok()??).ok()? {
+            Request::Order { plan: Some(plan), order } => Some((plan, order)),
+            _ => None,
+        }
+    });
+    let (plan, order) = asked.expect("an order with its plan");
+    let _ = replies.within(std::time::Duration::from_millis(300));
+    let mut next = Event::human(jiff::Timestamp::now(), "x");
+    next.headers[0].1 = enemy.plan.to_string();
+    next.body = "x\nJSON: {\"version\":2,\"new\":{}}\n".to_owned();
+    assert_eq!(next.headers[0].0, "subject");
+    enemy.publish(REQUESTS, next);
+    let stranger = StepKey::generate().unwrap();
+    let signature = stranger.sign(order.document.as_bytes());
+    enemy.ask(None, &Signed { signature: signature.clone(), ..order.clone() });
+    enemy.ask(Some(&plan), &Signed { signature, ..order.clone() });
+    enemy.ask(Some(&Signed { document: plan.document.replace("web02", "web03"), ..plan.clone() }), &order);
+    for _ in ["web01", "web02"] {
+        operator.stderr_line(" was dropped: it refuses a message that was not sent from here (told once)");
+    }
+    let refused = |frame: &Frame| read(frame).is_some_and(|reply| reply.report.document.contains("\"is\":\"refused\""));
+    let refusals = replies.within(std::time::Duration::from_millis(500)).iter().filter(|frame| refused(frame)).count();
+    assert_eq!(refusals, 8, "each of the four by both");
+    // Word for word what the operator said, it changes nothing.
+    enemy.ask(Some(&plan), &order);
+    enemy.ask(None, &order);
+    gate.open();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1", "v1"]);
 }

@@ -33,7 +33,7 @@ fn try_plan(ann: &Operator<'_>, plan: &Plan, signed: Signed) -> (Code, String) {
 fn signatures_that_do_not_hold() {
     let world = World::new();
     let v1 = world.release("v1", &[]);
-    let host = world.host("web01", "", "");
+    let host = world.host("web01", "", "  - { who: web01, sites: ['w*'], hosts: ['web*'] }");
     let mut node = host.watch();
     let events = Listener::open(&world.url, &[&world.topic("events.deploys")]);
     let ann = world.operator();
@@ -189,6 +189,16 @@ fn too_late_and_too_early() {
         send(&ann, Some(ann.sign(&plan)), ann.sign_order(&order), plan.id);
         assert_eq!(refused(ann.answer(&plan, Step::Prepare)).0, code);
     }
+    // Somebody says once more what is too old to be done: it is a question by then, whatever it asks for.
+    let plan = ann.plan("v1", &v1, &["web01"]);
+    assert!(matches!(ann.run(&plan, Step::Prepare), Answer::Prepared { .. }));
+    for step in [Step::Prepare, Step::Switch, Step::Rollback] {
+        let (issued, not_after) = at(-60, -1);
+        send(&ann, None, ann.sign_order(&Order { issued, not_after, ..ann.order(&plan, step) }), plan.id);
+        assert!(matches!(ann.answer(&plan, Step::Prepare), Answer::Prepared { .. }), "{step}");
+    }
+    assert_eq!(host.serves(), None);
+    ann.run(&plan, Step::Abort);
     // A plan whose time ends between two steps.
     let end = Timestamp::now() + SignedDuration::from_secs(15);
     let plan = dated((now, end));
