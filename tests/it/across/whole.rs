@@ -3,8 +3,11 @@
 use super::fleet::Fleet;
 use crate::sandbox::brokers::Kind;
 
+const HOSTS: [&str; 4] = ["web01", "web02", "web03", "old01"];
+
 /// Deploys twice and goes back, and looks at the disks each time.
-fn deploys_and_goes_back(mut fleet: Fleet) {
+fn deploys_and_goes_back(fleet: Fleet) {
+    let mut fleet = fleet.line("old01", "allow: []");
     let first = fleet.release("v1", &[]);
     fleet.start();
     let said = fleet.deploy("v1", "web*", &[]).run().success();
@@ -13,7 +16,12 @@ fn deploys_and_goes_back(mut fleet: Fleet) {
         .stderr_has("first: web01\n")
         .stderr_has("batch 1 of 2: web02\n")
         .stderr_has("batch 2 of 2: web03\n");
-    assert_eq!(fleet.all_serve(), ["v1"; 3]);
+    assert_eq!(fleet.all_serve(), ["v1", "v1", "v1", ""]);
+    fleet
+        .deploy("v1", "old01", &[])
+        .run()
+        .code(1)
+        .stdout_has("stopped: old01 refused: `allow:` of old01 has no entry for ");
 
     fleet.release(
         "v2",
@@ -21,7 +29,7 @@ fn deploys_and_goes_back(mut fleet: Fleet) {
     );
     let said = fleet.deploy("master", "web*", &["--canary", "2", "--batch", "100%"]).run().success();
     said.stderr_has("first: web01, web02\n").stderr_has("batch 1 of 1: web03\n");
-    assert_eq!(fleet.all_serve(), ["v2"; 3]);
+    assert_eq!(fleet.all_serve(), ["v2", "v2", "v2", ""]);
     for (node, canary) in [("web01", 1), ("web02", 1), ("web03", 0)] {
         assert_eq!(
             fleet.world.read(format!("{node}/site/shared/post")),
@@ -32,22 +40,22 @@ fn deploys_and_goes_back(mut fleet: Fleet) {
     // Some stay where they are.
     let said = fleet.operator(["rollback", "www", "--on", "dc=lon"]).run().success();
     said.stdout_has("www: rollback: 2 of 2 hosts live; success\n");
-    assert_eq!(fleet.all_serve(), ["v1", "v2", "v1"]);
+    assert_eq!(fleet.all_serve(), ["v1", "v2", "v1", ""]);
 }
 
 #[test]
 fn on_the_embedded_broker() {
-    deploys_and_goes_back(Fleet::new(&["web01", "web02", "web03"]));
+    deploys_and_goes_back(Fleet::new(&HOSTS));
 }
 
 #[test]
 fn on_activemq_with_the_logins_of_the_page() {
-    deploys_and_goes_back(Fleet::on(Kind::ActiveMq, &["web01", "web02", "web03"]));
+    deploys_and_goes_back(Fleet::on(Kind::ActiveMq, &HOSTS));
 }
 
 #[test]
 fn on_rabbitmq_with_the_logins_of_the_page() {
-    deploys_and_goes_back(Fleet::on(Kind::RabbitMq, &["web01", "web02", "web03"]));
+    deploys_and_goes_back(Fleet::on(Kind::RabbitMq, &HOSTS));
 }
 
 #[test]
