@@ -30,6 +30,7 @@ use crate::name::{NodeName, SiteName};
 use crate::process;
 use crate::rollout;
 use crate::signature::{self, StepError};
+use crate::svn;
 
 use interrupt::Interrupts;
 use run::Conductor;
@@ -56,6 +57,14 @@ pub enum Error {
         reference: String,
         /// Where it was looked for.
         place: String,
+    },
+    /// REF means nothing to Subversion.
+    #[error("there is no {reference} in {url}")]
+    NoSuchLine {
+        /// As it was typed.
+        reference: String,
+        /// The project's.
+        url: String,
     },
     /// No broker.
     #[error("no broker was reached, and nothing was sent or kept: {0}")]
@@ -86,6 +95,9 @@ pub enum Error {
     /// REF.
     #[error(transparent)]
     Git(#[from] git::Error),
+    /// REF.
+    #[error(transparent)]
+    Svn(#[from] svn::remote::Error),
     /// A user that is not there.
     #[error(transparent)]
     Process(#[from] process::Error),
@@ -151,11 +163,8 @@ pub fn begin(
     let action = match wish {
         Wish::Deploy(reference) => match origin {
             Origin::Git(repo) => draft::resolve(repo, &reference, interrupts.stop())?,
-            Origin::Svn(_) | Origin::Farm(_) => {
-                return Err(usage(&format!(
-                    "site {site}: --on deploys sites of one git repository; deploy one of Subversion or a farm on each host"
-                )));
-            }
+            Origin::Svn(project) => draft::resolve_svn(&project, &reference, interrupts.stop())?,
+            Origin::Farm(farm) => draft::resolve_part(config, farm, &reference, interrupts.stop())?,
         },
         Wish::Rollback(to) => Action::Rollback { to },
     };
@@ -249,7 +258,7 @@ fn say_what_would_be(
     }
     let commit = match action {
         Action::Deploy { commit, .. } => Some(commit.as_str()),
-        Action::Rollback { .. } => None,
+        Action::DeploySvn { .. } | Action::Rollback { .. } => None,
     };
     let mut stdout = io::stdout().lock();
     if json {

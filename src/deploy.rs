@@ -24,7 +24,6 @@ pub use turn::Left;
 
 use crate::config::{self, PostFailure, Repo, Site, SiteMode};
 use crate::git;
-use crate::git::local::Kind;
 use crate::name::{RepoName, Rev};
 use crate::process::{self, Stop, User};
 use crate::release::{self, Begun, Held, Part, Place, Record, ReleaseName, Step};
@@ -34,7 +33,7 @@ use crate::tree;
 use origin::Wanted;
 
 pub use farm::check_directories;
-pub use origin::{Origin, Project};
+pub use origin::{Expected, Origin, Project};
 
 /// Free space wanted beyond what the last release weighed: records, logs, the file system's own.
 const SLACK: u64 = 1024 * 1024;
@@ -60,8 +59,8 @@ pub enum Error {
     Process(#[from] process::Error),
     #[error("there is no {reference} in {url}")]
     NoSuchLine { reference: String, url: String },
-    #[error("{expected} was asked for, which is a commit of git, and this site is of {url}: deploy it on its host")]
-    NotGit { expected: Rev, url: String },
+    #[error("{expected} was asked for, and this site's files come from {from}")]
+    OtherOrigin { expected: Expected, from: String },
     #[error(
         "{reference:?} is no tag, no branch of the remote and no full commit id in {}; `failcake fetch {repo}` gets what is \
          new", path.display()
@@ -105,8 +104,8 @@ fn log_place(log: Option<&Path>) -> String {
 pub struct Request {
     /// A tag, a branch of the remote or a full commit id.
     pub reference: String,
-    /// What `reference` was where this was asked for. Here a tag must be that commit, and a branch must contain it.
-    pub expected: Option<(Kind, Rev)>,
+    /// What `reference` was where this was asked for.
+    pub expected: Option<Expected>,
     /// Who asks.
     pub who: String,
     /// The request's id, for scripts and records.

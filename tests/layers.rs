@@ -71,6 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "message",
             "signature",
             "git",
+            "svn",
             "deploy",
             "bus",
             "stomp",

@@ -26,7 +26,8 @@ use crate::process::Stop;
 ///
 /// With --on it goes over the bus to machines that run `failcake deploy --watch`: REF is resolved once, all of them fetch,
 /// check and stage it, then one has its turn, and the rest only if that worked. Ctrl-C stops before the next host begins,
-/// twice leaves; `failcake rollout` tells and goes on. The exit status is 0 if every host serves it.
+/// twice leaves; `failcake rollout` tells and goes on. The exit status is 0 if every host serves it. Of a link farm it takes
+/// one `REPO=REF`.
 ///
 /// With --watch it is such a machine: it checks who signed a plan against `allow:`, does each step once, and answers. Steps
 /// run as the site's user, in a process of their own.

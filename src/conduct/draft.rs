@@ -4,13 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Error, usage};
-use crate::config::{Config, Repo};
+use crate::config::{Config, Farm, Repo};
+use crate::deploy::Project;
 use crate::git::local::Kind;
 use crate::git::remote;
 use crate::message::deploy::{Action, Document as _, PLAN_NAMESPACE, Plan, RefKind, Signed};
 use crate::name::Principal;
 use crate::process::{Stop, User};
 use crate::signature::{self, Key, PATIENCE, StepKey};
+use crate::svn::reference::Reference;
 
 /// What a person's REF is right now, at the repository itself: every host gets this commit and no other.
 ///
@@ -32,6 +34,41 @@ pub(super) fn resolve(repo: &Repo, reference: &str, stop: &Stop) -> Result<Actio
         Kind::Commit => RefKind::Commit,
     };
     Ok(Action::Deploy { reference: reference.to_owned(), kind, commit })
+}
+
+/// The revision of REF at the project's server right now: every host gets it as it is there.
+///
+/// # Errors
+/// The server can't be asked, or knows no such name.
+pub(super) fn resolve_svn(project: &Project<'_>, reference: &str, stop: &Stop) -> Result<Action, Error> {
+    let user = User::find(project.repo.user.as_deref().filter(|_| nix::unistd::geteuid().is_root()))?;
+    let asked: Reference = reference.parse().map_err(|error| usage(&format!("{error}")))?;
+    let remote = project.remote(user.as_ref(), Some(stop)).map_err(Error::Config)?;
+    match remote.resolve(&asked, None)? {
+        Some(found) => Ok(Action::DeploySvn { reference: asked.to_string(), revision: found.at }),
+        None => Err(Error::NoSuchLine { reference: reference.to_owned(), url: project.repo.url.clone() }),
+    }
+}
+
+/// The same for one repository of a farm: `REPO=REF`. The others stay what they are on each host.
+///
+/// # Errors
+/// As [`resolve`]; another form.
+pub(super) fn resolve_part(config: &Config, farm: &Farm, word: &str, stop: &Stop) -> Result<Action, Error> {
+    let part = word.split_once('=').filter(|_| !word.contains(char::is_whitespace));
+    let placed = part.and_then(|(repo, _)| farm.repos.iter().find(|placed| placed.repo.as_str() == repo));
+    let repo = placed.and_then(|placed| config.repos.get(&placed.repo));
+    let (Some((_, reference)), Some(repo)) = (part, repo) else {
+        let known: Vec<&str> = farm.repos.iter().map(|placed| placed.repo.as_str()).collect();
+        return Err(usage(&format!(
+            "{word:?}: --on deploys one repository of a farm at a time, as REPO=REF, where REPO is one of {}",
+            known.join(", ")
+        )));
+    };
+    match resolve(repo, reference, stop)? {
+        Action::Deploy { kind, commit, .. } => Ok(Action::Deploy { reference: word.to_owned(), kind, commit }),
+        other => Ok(other),
+    }
 }
 
 /// Signs `plan` with the operator's key, and sees that nodes with the same allowed signers will take it.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::file::{Entry, RepoKeys};
@@ -13,7 +13,7 @@ use super::{Error, SecretFile};
 use crate::name::RepoName;
 
 /// One of `repos:` that has `svn:`. Nothing of it is kept on this machine: a deploy exports what it wants.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SvnRepo {
     /// Name.
     pub name: RepoName,
@@ -32,7 +32,7 @@ pub struct SvnRepo {
 }
 
 /// What a tree with `svn:externals` is deployed as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Externals {
     /// Not at all.
     #[default]

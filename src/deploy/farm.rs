@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::origin::Wanted;
-use super::{Here, Request, Said, Tell, text};
+use super::{Expected, Here, Request, Said, Tell, text};
 use crate::config::{Directory, Farm, Placed, Repo, Site};
 use crate::name::{RepoName, Rev};
 use crate::release::{Held, Part, Record, Revision, TreeName};
@@ -50,13 +50,17 @@ impl Here<'_> {
         if asked.is_empty() {
             return Err(Error::NothingAsked { known: known(farm) }.into());
         }
-        if let Some((_, expected)) = &request.expected {
-            let [(_, reference, found)] = &asked[..] else {
-                return Err(Error::NotOne { expected: expected.clone() }.into());
-            };
-            if found != expected {
+        match (&request.expected, &asked[..]) {
+            (None, _) => {}
+            (Some(Expected::Git(_, expected)), [(_, reference, found)]) if found != expected => {
                 let (reference, expected, found) = ((*reference).to_owned(), expected.clone(), found.clone());
                 return Err(super::Error::Moved { reference, expected, found });
+            }
+            (Some(Expected::Git(..)), [_]) => {}
+            (Some(Expected::Git(_, expected)), _) => return Err(Error::NotOne { expected: expected.clone() }.into()),
+            (Some(expected), _) => {
+                let from = "several repositories of git".to_owned();
+                return Err(super::Error::OtherOrigin { expected: expected.clone(), from });
             }
         }
         let place = super::place(self.site);

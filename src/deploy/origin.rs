@@ -1,11 +1,13 @@
 //! Where a site's files come from, and what a request means there.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fmt;
 
 use super::{Error, Here, Request, prepare};
 use crate::config::{self, Config, Farm, Repo, Secret, Site, SvnRepo};
-use crate::git::local::Local;
-use crate::name::Rev;
+use crate::git::local::{Kind, Local};
+use crate::name::{RepoName, Rev};
 use crate::process::{Stop, User};
 use crate::release::{Part, Place, Record, ReleaseName, Revision};
 use crate::svn::reference::Reference;
@@ -37,14 +39,26 @@ impl<'a> Origin<'a> {
     /// # Errors
     /// Its repository is not configured.
     pub fn of(config: &'a Config, site: &'a Site) -> Result<Origin<'a>, config::Error> {
+        Origin::among(&config.repos, config.svn.get(&site.repo), site)
+    }
+
+    /// As [`of`](Self::of): the site's project is `svn`, or its repositories are among `repos`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn among(
+        repos: &'a BTreeMap<RepoName, Repo>,
+        svn: Option<&'a SvnRepo>,
+        site: &'a Site,
+    ) -> Result<Origin<'a>, config::Error> {
         if let Some(farm) = &site.farm {
             return Ok(Origin::Farm(farm));
         }
-        if let Some(repo) = config.svn.get(&site.repo) {
+        if let Some(repo) = svn {
             return Ok(Origin::Svn(Project::of(repo)));
         }
         let no_repo = || config::Error(format!("site {}: its repo {} is not among `repos:`", site.name, site.repo));
-        Ok(Origin::Git(config.repos.get(&site.repo).ok_or_else(no_repo)?))
+        Ok(Origin::Git(repos.get(&site.repo).ok_or_else(no_repo)?))
     }
 }
 
@@ -63,6 +77,24 @@ impl<'a> Project<'a> {
         let password = password.as_ref().map(|secret| secret.0.as_str());
         let login = self.repo.login.as_deref().map(|login| (login, password));
         Ok(Remote { url: &self.repo.url, login, user, timeout: self.repo.timeout, stop })
+    }
+}
+
+/// What a request's reference was where it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expected {
+    /// Here a tag must be that commit, and a branch must contain it.
+    Git(Kind, Rev),
+    /// Here it is taken as it was in that revision.
+    Svn(u64),
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Expected::Git(_, commit) => write!(f, "commit {commit}"),
+            Expected::Svn(revision) => write!(f, "revision {revision} of Subversion"),
+        }
     }
 }
 
@@ -110,10 +142,15 @@ impl Here<'_> {
         match self.repo {
             Origin::Git(repo) => prepare::resolve(&self.clone_at(repo), repo, request).map(Wanted::Git),
             Origin::Svn(project) => {
-                if let Some((_, expected)) = &request.expected {
-                    return Err(Error::NotGit { expected: expected.clone(), url: project.repo.url.clone() });
-                }
-                let found = project.remote(self.user, self.stop)?.resolve(&reference.parse()?)?;
+                let at = match &request.expected {
+                    None => None,
+                    Some(Expected::Svn(at)) => Some(*at),
+                    Some(expected) => {
+                        let from = format!("{}, which is Subversion", project.repo.url);
+                        return Err(Error::OtherOrigin { expected: expected.clone(), from });
+                    }
+                };
+                let found = project.remote(self.user, self.stop)?.resolve(&reference.parse()?, at)?;
                 let no = || Error::NoSuchLine { reference, url: project.repo.url.clone() };
                 found.map(Wanted::Svn).ok_or_else(no)
             }

@@ -1,6 +1,6 @@
 //! Ahead of its turn in a plan that several hosts follow: a host fetches, checks and stages, and runs no script.
 
-use super::{Error, Here, Request, Tell, place};
+use super::{Error, Expected, Here, Request, Tell, place};
 use crate::config::{Repo, Site, SiteMode};
 use crate::git::local::{Kind, Local};
 use crate::git::remote::{self, Look};
@@ -48,7 +48,13 @@ pub(super) fn resolve(clone: &Local<'_>, repo: &Repo, request: &Request) -> Resu
     let Some((kind, found)) = clone.resolve(&reference)? else {
         return Err(Error::NoSuchRef { reference, repo: repo.name.to_string(), path: repo.path.clone() });
     };
-    let Some((expected_kind, expected)) = request.expected.clone() else { return Ok(found) };
+    let (expected_kind, expected) = match request.expected.clone() {
+        None => return Ok(found),
+        Some(Expected::Git(kind, commit)) => (kind, commit),
+        Some(expected) => {
+            return Err(Error::OtherOrigin { expected, from: format!("repository {} of git", repo.name) });
+        }
+    };
     if found == expected {
         return Ok(found);
     }

@@ -105,7 +105,12 @@ fn look(site: &Site) -> Result<SiteState, String> {
 
 fn tags(setup: &Setup, name: &RepoName) -> Result<(Vec<Offered>, Option<String>), String> {
     let config = &setup.config;
-    let repo = config.repos.get(name).ok_or_else(|| format!("it has no repository {name}"))?;
+    let Some(repo) = config.repos.get(name) else {
+        return Err(match config.svn.contains_key(name) {
+            true => format!("{name} is of Subversion, whose server has the tags: failcake tags {name}"),
+            false => format!("it has no repository {name}"),
+        });
+    };
     let user = User::find(repo.user.as_deref()).map_err(|error| error.to_string())?;
     let clone = Local { path: &repo.path, user: user.as_ref(), timeout: repo.timeout, stop: None };
     let tags = clone.tags().map_err(|error| error.to_string())?;

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 
 use super::errand::{Errand, Line, TEXT_MAX, Work};
-use crate::deploy::{self, Error, Here, Left, Origin, Owner, Said, drop_prepared, fetch_missing, place};
+use crate::deploy::{self, Error, Here, Left, Origin, Owner, Request, Said, drop_prepared, fetch_missing, place};
 use crate::message::deploy::{Action, Answer, Code, Step};
 use crate::process::{self, Stop};
 use crate::release::{self, Record, ReleaseName, State, When};
@@ -75,26 +75,47 @@ impl Child<'_> {
     /// From here on this is the site's user.
     fn with_owner(&self, work: impl FnOnce(&Here<'_>) -> Answer) -> Result<Answer, Error> {
         let errand = self.errand;
-        let makes =
-            matches!(errand.work, Work::Prepare | Work::Switch) && matches!(errand.action, Action::Deploy { .. });
+        let makes = matches!(errand.work, Work::Prepare | Work::Switch) && !self.is_rollback();
+        // A password is read before.
+        let origin = Origin::among(&errand.repos, errand.svn.as_ref(), &errand.site)?;
         let owner = Owner::become_of(&errand.site, makes, self.stop.clone())?;
         // Who becomes another user would outlive whoever started it.
         process::die_with(self.parent)?;
-        let repos = errand.repos.iter().map(|repo| (repo.name.clone(), repo.clone())).collect();
-        Ok(work(&owner.here(&errand.site, &Origin::Git(&errand.repo), &repos, errand.host.as_str())))
+        Ok(work(&owner.here(&errand.site, &origin, &errand.repos, errand.host.as_str())))
+    }
+
+    fn is_rollback(&self) -> bool {
+        matches!(self.errand.action, Action::Rollback { .. })
+    }
+
+    /// Of a farm, the clone of what was asked for; the others are as they are.
+    fn fetch(&self, mut request: Request) -> Result<(), Error> {
+        let errand = self.errand;
+        let name = match request.reference.clone().split_once('=').filter(|_| errand.site.farm.is_some()) {
+            Some((repo, reference)) => {
+                request.reference = reference.to_owned();
+                repo.to_owned()
+            }
+            None => errand.site.repo.to_string(),
+        };
+        // One that is none of the farm's is found by what resolves it.
+        let repo = errand.repos.iter().find(|(known, _)| known.as_str() == name);
+        repo.map_or(Ok(()), |(_, repo)| fetch_missing(repo, &request, Some(&self.stop)))
     }
 
     fn prepare(&self) -> Result<Answer, Error> {
         let (errand, request) = (self.errand, self.errand.request());
         if matches!(errand.action, Action::Deploy { .. }) {
             tell(Said::Step("fetching"));
-            if let Err(error) = fetch_missing(&errand.repo, &request, Some(&self.stop)) {
+            if let Err(error) = self.fetch(request.clone()) {
                 return Ok(self.failed("fetch", &error));
             }
         }
         self.with_owner(|here| {
             let prepared = match &errand.action {
-                Action::Deploy { .. } => here.prepare(&request, When(errand.until), &mut tell),
+                Action::Deploy { .. } | Action::DeploySvn { .. } => {
+                    here.prepare(&request, When(errand.until), &mut tell)
+                }
                 Action::Rollback { to } => {
                     // Checked by the node's rules.
                     let to = to.as_ref().and_then(|to| to.parse::<ReleaseName>().ok());
@@ -125,7 +146,7 @@ impl Child<'_> {
             return self.failed_at("drain", &why.to_string(), self.serving());
         }
         let done = match &errand.action {
-            Action::Deploy { .. } => here.deploy(&request, &mut tell),
+            Action::Deploy { .. } | Action::DeploySvn { .. } => here.deploy(&request, &mut tell),
             Action::Rollback { .. } => here.rollback(errand.prepared.as_ref(), &request, &mut tell),
         };
         match done {
@@ -282,8 +303,12 @@ fn code_of(error: &deploy::Error) -> Option<Code> {
     Some(match error {
         Error::Release(Site::Busy { .. }) => Code::Busy,
         Error::Release(Site::OnHold(_)) => Code::OnHold,
-        Error::NoSuchRef { .. } | Error::Moved { .. } | Error::NotContained { .. } => Code::WrongCommit,
-        Error::NoSpace { .. } | Error::Prepare { .. } | Error::Process(_) => Code::NotPossible,
+        Error::NoSuchRef { .. } | Error::NoSuchLine { .. } | Error::Moved { .. } | Error::NotContained { .. } => {
+            Code::WrongCommit
+        }
+        Error::OtherOrigin { .. } | Error::NoSpace { .. } | Error::Prepare { .. } | Error::Process(_) => {
+            Code::NotPossible
+        }
         // The disk, or the wish to stop.
         Error::Release(Site::Io { .. } | Site::Stopped) => return None,
         Error::Release(_) => Code::NotPossible,

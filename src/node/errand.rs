@@ -3,13 +3,17 @@
 //!
 //! A process of its own, because root becomes the site's user for good before it touches the site.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Repo, Site};
+use crate::config::{Repo, Site, SvnRepo};
+use crate::deploy::Expected;
 use crate::git::local::Kind;
 use crate::message::deploy::{Action, Answer, Plan, PlanId, RefKind, Step};
-use crate::name::NodeName;
+use crate::name::{NodeName, RepoName};
 use crate::release::ReleaseName;
 
 /// What is to be done.
@@ -35,13 +39,16 @@ pub(super) enum Work {
 pub(super) struct Errand {
     pub(super) work: Work,
     pub(super) site: Site,
-    pub(super) repo: Repo,
-    /// All of them: submodules come from their clones.
-    pub(super) repos: Vec<Repo>,
+    /// Of a site of Subversion, its project.
+    pub(super) svn: Option<SvnRepo>,
+    /// All of them: submodules and the parts of farms come from their clones.
+    pub(super) repos: BTreeMap<RepoName, Repo>,
     pub(super) host: NodeName,
     pub(super) plan: PlanId,
     pub(super) who: String,
     pub(super) action: Action,
+    /// No process may take longer.
+    pub(super) limit: Duration,
     pub(super) canary: bool,
     /// What is staged is kept until then.
     pub(super) until: Timestamp,
@@ -61,8 +68,9 @@ impl Errand {
                     RefKind::Branch => Kind::Branch,
                     RefKind::Commit => Kind::Commit,
                 };
-                (reference.clone(), Some((kind, commit.clone())))
+                (reference.clone(), Some(Expected::Git(kind, commit.clone())))
             }
+            Action::DeploySvn { reference, revision } => (reference.clone(), Some(Expected::Svn(*revision))),
             Action::Rollback { .. } => (String::new(), None),
         };
         crate::deploy::Request {
@@ -79,7 +87,7 @@ impl Errand {
     /// The release that a rollback goes back to; `None` for a deploy.
     pub(super) fn target(&self) -> Option<&ReleaseName> {
         match self.action {
-            Action::Deploy { .. } => None,
+            Action::Deploy { .. } | Action::DeploySvn { .. } => None,
             Action::Rollback { .. } => self.prepared.as_ref(),
         }
     }

@@ -1,9 +1,11 @@
 //! What a node refuses: rules over what came and what is known, without disk, clock or network.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::plans::{Known, later};
-use crate::config::Allow;
+use crate::config::{Allow, Config, Site, SvnRepo};
 use crate::message::deploy::{Action, Answer, Code, Order, Plan, Step};
 use crate::name::{NodeName, Principal, SiteName};
 use crate::release::ReleaseName;
@@ -127,6 +129,36 @@ pub(super) fn in_order(step: Step, known: Option<&Known>) -> Result<Next, Refusa
         Step::Rollback if is_taken(Step::Switch) && known.went_live() == Some(false) => Ok(Next::Stands),
         Step::Rollback => Ok(Next::Begin),
     }
+}
+
+/// What a plan works on, by this node's configuration.
+pub(super) struct Source<'a> {
+    pub(super) site: &'a Site,
+    /// Its project, if it is one of Subversion.
+    pub(super) svn: Option<&'a SvnRepo>,
+    /// How long one call of git or svn may take.
+    pub(super) timeout: Duration,
+}
+
+/// The plan's site, if what is to be done can be done to it.
+pub(super) fn source<'a>(plan: &Plan, config: &'a Config) -> Result<Source<'a>, Refusal> {
+    let name = &plan.site;
+    let Some(site) = config.sites.get(name) else {
+        return refuse(Code::NoSuchSite, format!("this node has no site {name}"));
+    };
+    let svn = config.svn.get(&site.repo).filter(|_| site.farm.is_none());
+    let files = match (&site.farm, svn) {
+        (Some(_), _) => "git, several repositories",
+        (None, Some(_)) => "Subversion",
+        (None, None) => "git",
+    };
+    match (&plan.action, svn) {
+        (Action::Rollback { .. }, _) | (Action::Deploy { .. }, None) | (Action::DeploySvn { .. }, Some(_)) => {}
+        _ => return refuse(Code::NotPossible, format!("here the files of {name} come from {files}")),
+    }
+    let timeouts = config.repos.values().map(|repo| repo.timeout).max();
+    let timeout = svn.map(|svn| svn.timeout).or(timeouts).unwrap_or_default();
+    Ok(Source { site, svn, timeout })
 }
 
 /// Who has the site.

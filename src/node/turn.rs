@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::errand::{Errand, Line, TEXT_MAX, Work};
-use crate::config::{Repo, Site};
+use super::rules::Source;
 use crate::message::deploy::{Answer, Code, ScriptRun, Step};
 use crate::process::{Limits, Run, Stop, Stream};
 
@@ -23,9 +23,9 @@ const COMPLAINT_MAX: usize = 4 * 1024;
 const SLACK: Duration = Duration::from_secs(300);
 
 /// No turn takes longer, prepared or not: each script and each call of git has its own limit, this is all of them together.
-pub(super) fn limit(site: &Site, repo: &Repo) -> Duration {
-    // drain, undrain, pre-deploy, pre-link, post-deploy twice; ls-remote, fetch, and git for the files.
-    (site.timeout * 6 + repo.timeout * 6).saturating_add(SLACK)
+pub(super) fn limit(source: &Source<'_>) -> Duration {
+    // drain, undrain, pre-deploy, pre-link, post-deploy twice; ls-remote, fetch, and git or svn for the files.
+    (source.site.timeout * 6 + source.timeout * 6).saturating_add(SLACK)
 }
 
 /// What is told on the way.
@@ -111,7 +111,7 @@ fn call(errand: &Errand, stop: Option<&Stop>, scripts: &mut Scripts, tell: Tell<
         (_, Ok(Line::Ran(name, exit))) => scripts.end(&name, exit),
         (_, Ok(Line::Answer(said))) => answer = Some(said),
     };
-    let limits = Limits { timeout: limit(&errand.site, &errand.repo), grace: GRACE, output: 0 };
+    let limits = Limits { timeout: errand.limit, grace: GRACE, output: 0 };
     let run = Run { user: None, input: Some(&input), limits, stop, lines: Some(&mut lines) };
     let outcome = run.run(command).map_err(|error| error.to_string())?;
     answer.ok_or_else(|| {

@@ -118,15 +118,13 @@ pub struct Tag {
 }
 
 impl Remote<'_> {
-    /// Looks up a reference; `None` when there is nothing of that name.
+    /// Looks up a reference, as it was in the revision `at`, or as it is; `None` when there is nothing of that name.
     ///
     /// # Errors
     /// svn failed: the server does not answer, or refuses the login.
-    pub fn resolve(&self, reference: &Reference) -> Result<Option<Found>, Error> {
-        let peg = match reference {
-            Reference::Revision(number) => number.to_string(),
-            Reference::Line(..) => "HEAD".to_owned(),
-        };
+    pub fn resolve(&self, reference: &Reference, at: Option<u64>) -> Result<Option<Found>, Error> {
+        let own = if let Reference::Revision(number) = reference { Some(*number) } else { None };
+        let peg = at.or(own).map_or_else(|| "HEAD".to_owned(), |number| number.to_string());
         let mut command = self.create_command("info");
         command.args(["--xml", "--", &format!("{}/{}@{peg}", self.url, reference.path())]);
         let outcome = self.run("info", command)?;

@@ -6,6 +6,7 @@ mod fleet;
 mod going;
 mod killed;
 mod late;
+mod origins;
 mod permissions;
 mod phases;
 mod stops;

@@ -175,7 +175,7 @@ pub fn svn(repo: &SvnRepo) -> Vec<Finding> {
         Err(error) => return vec![Finding::fail(about, error.0, "correct password-file:")],
     };
     // A trunk without a deploy of it is no mistake; that there is none at all is worth a look.
-    vec![match remote.resolve(&Reference::Line(LineKind::Trunk, String::new())) {
+    vec![match remote.resolve(&Reference::Line(LineKind::Trunk, String::new()), None) {
         Ok(Some(found)) => Finding::ok(about, format!("{}, trunk changed in r{}", remote.url, found.changed)),
         Ok(None) => Finding::warn(
             about,

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::config::{Config, Source};
+
 use crate::deploy::person::{ask, find};
-use crate::deploy::{Error, Here, Request};
+use crate::deploy::{Error, Expected, Here, Request};
 use crate::git::local::Kind;
 use crate::name::Rev;
 
@@ -42,7 +43,8 @@ fn world(folder: &Path) -> (Config, [Rev; 2]) {
 fn plan(config: &Config, site: &str, reference: &str, expected: &Rev) -> Result<Vec<String>, Error> {
     let (site, origin) = find(config, &site.parse().unwrap()).unwrap();
     let here = Here { site, repo: &origin, repos: &config.repos, host: "web01", user: None, stop: None };
-    let request = Request { expected: Some((Kind::Tag, expected.clone())), ..ask(reference.to_owned(), false) };
+    let request =
+        Request { expected: Some(Expected::Git(Kind::Tag, expected.clone())), ..ask(reference.to_owned(), false) };
     let plan = here.plan(&request)?;
     Ok(plan.parts.iter().map(|part| format!("{} {}", part.asked(), part.commit)).collect())
 }
@@ -58,5 +60,5 @@ fn an_expected_commit_is_of_the_one_repository_that_is_asked_for() {
     let several = plan(&config, "farm", "app=v1 lib=v1", &app).unwrap_err().to_string();
     assert!(several.contains("deploy one at a time"), "{several}");
     let other = plan(&config, "svn", "tags/v1", &app).unwrap_err().to_string();
-    assert!(other.contains("which is a commit of git, and this site is of svn://"), "{other}");
+    assert!(other.contains("was asked for, and this site's files come from svn://"), "{other}");
 }

@@ -76,6 +76,14 @@ pub enum Action {
         /// The commit that the operator resolved it to.
         commit: Rev,
     },
+    /// Makes a tree of a Subversion project live.
+    DeploySvn {
+        /// Trunk, the branch, tag or revision that was asked for.
+        #[serde(rename = "ref")]
+        reference: String,
+        /// The revision at which every host takes it.
+        revision: u64,
+    },
     /// Goes back to an earlier release.
     Rollback {
         /// To this release; `None`: each host's own last good one.
@@ -88,6 +96,9 @@ impl fmt::Display for Action {
         match self {
             Action::Deploy { reference, commit, .. } => {
                 write!(f, "deploy {} ({})", reference.escape_debug(), commit.short())
+            }
+            Action::DeploySvn { reference, revision } => {
+                write!(f, "deploy {} (r{revision})", reference.escape_debug())
             }
             Action::Rollback { to: None } => f.write_str("rollback"),
             Action::Rollback { to: Some(release) } => write!(f, "rollback to {}", release.escape_debug()),

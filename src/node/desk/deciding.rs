@@ -61,10 +61,7 @@ impl Desk {
             // It can't come to life again.
             return ahead;
         }
-        let turn = match (config.sites.get(&plan.site), self.repo_of(&plan)) {
-            (Some(site), Some(repo)) => turn::limit(site, repo),
-            _ => Duration::ZERO,
-        };
+        let turn = rules::source(&plan, config).as_ref().map_or(Duration::ZERO, turn::limit);
         let is_new = known.is_none();
         let known = match (known, signed) {
             (Some(known), _) => known,
@@ -104,15 +101,7 @@ impl Desk {
             return rules::in_order(step, known);
         }
         rules::begins(plan, step, time)?;
-        if !self.setup.config.sites.contains_key(&plan.site) {
-            return refuse(Code::NoSuchSite, format!("this node has no site {}", plan.site));
-        }
-        if self.repo_of(plan).is_none() {
-            return refuse(
-                Code::NotPossible,
-                format!("{} is no site of one git repository here: deploy it on its host", plan.site),
-            );
-        }
+        rules::source(plan, &self.setup.config)?;
         if let Some(holder) = self.plans.holder(&plan.site, time).filter(|holder| holder.plan.id != plan.id) {
             return Err(rules::busy(&plan.site, holder));
         }
@@ -122,12 +111,6 @@ impl Desk {
             }
             None => rules::in_order(step, known),
         }
-    }
-
-    pub(super) fn repo_of(&self, plan: &Plan) -> Option<&crate::config::Repo> {
-        let config = &self.setup.config;
-        let site = config.sites.get(&plan.site).filter(|site| site.farm.is_none())?;
-        config.repos.get(&site.repo)
     }
 
     /// It is to be done.
@@ -144,7 +127,7 @@ impl Desk {
         let preparing = self.jobs.find(id, Step::Prepare);
         let ends = matches!(step, Step::Abort | Step::Verdict);
         let stands_ready = known.prepared().is_some_and(|release| !release.is_empty())
-            && matches!(known.plan.action, Action::Deploy { .. })
+            && !matches!(known.plan.action, Action::Rollback { .. })
             && is_here
             && match known.taken(Step::Switch) {
                 None => true,

@@ -10,7 +10,7 @@ use crate::message::deploy::{Answer, Code, PlanId, Step};
 use crate::node::census::{self, Holders};
 use crate::node::errand::{Errand, Work};
 use crate::node::jobs::Lines;
-use crate::node::{Loop, Task, Told, turn};
+use crate::node::{Loop, Task, Told, rules, turn};
 use crate::process;
 
 impl Desk {
@@ -56,9 +56,9 @@ impl Desk {
                 .map_err(|error| no(error.to_string()))?;
         }
         let config = &self.setup.config;
-        let (Some(site), Some(repo)) = (config.sites.get(&known.plan.site), self.repo_of(&known.plan)) else {
-            return Err(turn::failed("begin", format!("{} is not configured here any more", known.plan.site)));
-        };
+        let source = rules::source(&known.plan, config);
+        let source =
+            source.map_err(|refusal| turn::failed("begin", format!("since the last step: {}", refusal.why)))?;
         let release = |name: Option<&str>| name.and_then(|name| name.parse().ok());
         let previous = match known.answer(Step::Switch) {
             Some(Answer::Live { previous, .. }) => previous.as_deref(),
@@ -72,9 +72,10 @@ impl Desk {
                 Step::Rollback if known.went_live() == Some(false) => Work::Drop,
                 Step::Rollback => Work::TakeBack,
             },
-            site: site.clone(),
-            repo: repo.clone(),
-            repos: config.repos.values().cloned().collect(),
+            site: source.site.clone(),
+            svn: source.svn.cloned(),
+            repos: config.repos.clone(),
+            limit: turn::limit(&source),
             host: config.node.clone(),
             plan: id,
             who: known.plan.who.clone(),

@@ -105,13 +105,15 @@ impl Desk {
         let news = |text: String| Line { text, is_problem: false, is_news: true };
         let quiet = |text: String| Line { text, is_problem: false, is_news: false };
         let problem = |text: String| Line { text, is_problem: true, is_news: true };
-        match (answer, &plan.action) {
-            (Answer::Live { .. }, Action::Deploy { reference, kind, .. }) => {
-                let kind = match kind {
-                    RefKind::Tag => "tag",
-                    RefKind::Branch => "branch",
-                    RefKind::Commit => "commit",
-                };
+        let asked = match &plan.action {
+            Action::Deploy { reference, kind: RefKind::Tag, .. } => Some(("tag", reference)),
+            Action::Deploy { reference, kind: RefKind::Branch, .. } => Some(("branch", reference)),
+            Action::Deploy { reference, kind: RefKind::Commit, .. } => Some(("commit", reference)),
+            Action::DeploySvn { reference, .. } => Some(("revision", reference)),
+            Action::Rollback { .. } => None,
+        };
+        match (answer, asked) {
+            (Answer::Live { .. }, Some((kind, reference))) => {
                 let site = self.setup.config.sites.get(&plan.site);
                 let (repo, path) =
                     site.map(|site| (site.repo.as_str(), site.path.display().to_string())).unwrap_or_default();

@@ -34,6 +34,8 @@ pub struct Fleet {
     /// More keys of the site, by node, and more lines of the node's configuration.
     site: BTreeMap<String, String>,
     lines: BTreeMap<String, String>,
+    /// Lines of `repos:` and of the site; `WHO` is the folder of whoever it is.
+    origin: Option<(String, String)>,
     inventory: bool,
 }
 
@@ -79,6 +81,7 @@ impl Fleet {
             running: BTreeMap::new(),
             site: BTreeMap::new(),
             lines: BTreeMap::new(),
+            origin: None,
             inventory: true,
         };
         fs::create_dir_all(fleet.world.path("operator/spool")).unwrap();
@@ -109,6 +112,13 @@ impl Fleet {
         self
     }
 
+    /// The site's files come from elsewhere than the one repository of git.
+    pub fn of(mut self, repos: &str, site: &str) -> Fleet {
+        self.origin = Some((repos.to_owned(), site.to_owned()));
+        self.configure_operator();
+        self
+    }
+
     /// One more key of the node's site.
     pub fn site(mut self, node: &str, line: &str) -> Fleet {
         self.site.entry(node.to_owned()).or_default().push_str(&format!("    {line}\n"));
@@ -124,15 +134,14 @@ impl Fleet {
     fn shared_lines(&self, who: &str, url: &str) -> String {
         let path = |name: &str| self.world.path(name).display().to_string();
         let (id, signers) = (path(&format!("{who}/id")), path("allowed_signers"));
-        format!(
-            "broker: {url}\nprefix: {}\nspool: {}\nsigning: {{ key: {id}, allowed-signers: {signers} }}\nrepos:\n  app: {{ path: {}, \
-             url: '{}' }}\nsites:\n  www:\n    repo: app\n    path: {}\n    grace: 0s\n",
+        let git = || (format!("app: {{ path: WHO/app.git, url: '{}' }}", path("app.git")), "repo: app".to_owned());
+        let (repos, site) = self.origin.clone().unwrap_or_else(git);
+        let text = format!(
+            "broker: {url}\nprefix: {}\nspool: WHO/spool\nsigning: {{ key: {id}, allowed-signers: {signers} }}\nrepos:\n  {repos}\n\
+             sites:\n  www:\n    {site}\n    path: WHO/site\n    grace: 0s\n",
             self.prefix,
-            path(&format!("{who}/spool")),
-            path(&format!("{who}/app.git")),
-            path("app.git"),
-            path(&format!("{who}/site")),
-        )
+        );
+        text.replace("WHO", &path(who))
     }
 
     fn configure_operator(&self) {
