@@ -34,7 +34,7 @@ use crate::svn;
 
 use interrupt::Interrupts;
 use run::Conductor;
-use store::{Note, Store};
+use store::{Owed, Store};
 use view::{View, count};
 
 pub use options::Options;
@@ -187,9 +187,24 @@ pub fn begin(
     };
     let (plan, signed, key) = draft::sign(config, plan)?;
     let machine = options::for_machine(&plan.policy, options.patience).map_err(unknown_batches)?;
-    let Some(connection) = connection else { return Ok(Finish::Success) };
+    let Some(mut connection) = connection else { return Ok(Finish::Success) };
     run::wait_for_broker(&connection, &mut interrupts)?;
-    let kept = Store::open(&config.bus.spool)?.keep(plan, signed, key)?;
+    let store = Store::open(&config.bus.spool)?;
+    // Hosts that were away when an earlier plan ended would refuse this one for its sake.
+    let mut away = Vec::new();
+    for Owed { kept, outcome, mut hosts } in store.owed(site, &plan.hosts, issued)? {
+        hosts.retain(|host| !away.contains(host));
+        if !hosts.is_empty() {
+            let before = Conductor::new(config, connection, kept, machine.clone(), view, &mut interrupts)?;
+            let left;
+            (left, connection, view) = before.settle(hosts, outcome)?;
+            away.extend(left);
+        }
+    }
+    if interrupts.count() > 0 {
+        return Err(Error::Interrupted);
+    }
+    let kept = store.keep(plan, signed, key)?;
     Conductor::new(config, connection, kept, machine, view, &mut interrupts)?.run(&[])
 }
 
@@ -200,13 +215,12 @@ pub fn begin(
 pub fn resume(config: &Config, id: PlanId, patience: Option<Duration>, json: bool) -> Result<Finish, Error> {
     let mut interrupts = Interrupts::listen()?;
     let (kept, notes) = Store::open(&config.bus.spool)?.take(id)?;
-    let over = notes.iter().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None });
     let machine = options::for_machine(&kept.plan.policy, patience);
     let machine = machine.map_err(|error| Error::Unknown { id, why: error.to_string() })?;
     let connection = run::connect(config)?;
     run::wait_for_broker(&connection, &mut interrupts)?;
     let conductor = Conductor::new(config, connection, kept, machine, View::new(json), &mut interrupts)?;
-    match over {
+    match store::ended(&notes) {
         Some(outcome) => conductor.say_it_is_over(outcome),
         None => conductor.run(&notes),
     }

@@ -9,7 +9,7 @@
 //! through [`Repository::run`], so none can ask for a passphrase for ever, hang, or block the next one by the lock that
 //! it left when it was killed.
 
-mod changes;
+pub mod changes;
 mod deb;
 pub mod desk;
 mod folder;

@@ -38,6 +38,8 @@ const COME_BACK: Duration = Duration::from_secs(30);
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// How long hosts that were there a moment ago are told that it is over.
 const FAREWELL: Duration = Duration::from_secs(10);
+/// And how long those that may have missed the end of an earlier plan.
+const SETTLE: Duration = Duration::from_secs(3);
 /// How often.
 const SAY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -419,7 +421,7 @@ impl<'a> Conductor<'a> {
         // The machine says it twice. Who was away just then would keep the site from the next plan.
         let lost = [State::Waiting, State::Unreachable, State::Silent];
         let there = self.rollout.hosts().iter().filter(|host| !lost.contains(&host.state()));
-        let left = self.part(there.map(|host| host.name().clone()).collect(), word)?;
+        let left = self.part(there.map(|host| host.name().clone()).collect(), word, FAREWELL)?;
         self.view.end();
         self.tell(&ended, Some(Line::Ended { outcome: word, why }))?;
         if !left.is_empty() {
@@ -432,7 +434,7 @@ impl<'a> Conductor<'a> {
     /// Tells once more that it is over: for hosts that were away when it ended, and keep the site from the next plan.
     pub fn say_it_is_over(mut self, outcome: Outcome) -> Result<Finish, Error> {
         let hosts = self.kept.plan.hosts.clone();
-        let left = self.part(hosts, outcome)?;
+        let left = self.part(hosts, outcome, FAREWELL)?;
         let id = self.kept.plan.id;
         if left.is_empty() {
             self.view.note(&format!("plan {id} is over, and every host knows it"));
@@ -442,9 +444,38 @@ impl<'a> Conductor<'a> {
         Ok(Finish::Failure)
     }
 
-    /// Says the verdict until all of these hosts have heard it, for a while; gives those that have not.
-    fn part(&mut self, hosts: Vec<NodeName>, outcome: Outcome) -> Result<Vec<NodeName>, Error> {
-        let until = Instant::now() + FAREWELL;
+    /// The same before the next plan for the site, to some of them; gives those that did not answer, and back what the
+    /// next one needs.
+    pub fn settle(
+        mut self,
+        hosts: Vec<NodeName>,
+        outcome: Outcome,
+    ) -> Result<(Vec<NodeName>, Connection, View), Error> {
+        let left = self.part(hosts, outcome, SETTLE)?;
+        if !self.parted.is_empty() {
+            let told: Vec<NodeName> = self.parted.iter().cloned().collect();
+            self.view.note(&format!("told {} first that plan {} is over", all(&told), self.kept.plan.id));
+        }
+        Ok((left, self.connection, self.view))
+    }
+
+    /// Says the verdict until all of these hosts have heard it, for a while; gives those that have not. Who has is noted.
+    fn part(&mut self, hosts: Vec<NodeName>, outcome: Outcome, patience: Duration) -> Result<Vec<NodeName>, Error> {
+        let left = self.say_verdict(hosts, outcome, patience)?;
+        if !self.parted.is_empty() {
+            self.notes.push(Note::Parted(self.parted.iter().cloned().collect()));
+            self.write_notes();
+        }
+        Ok(left)
+    }
+
+    fn say_verdict(
+        &mut self,
+        hosts: Vec<NodeName>,
+        outcome: Outcome,
+        patience: Duration,
+    ) -> Result<Vec<NodeName>, Error> {
+        let until = Instant::now() + patience;
         let mut next = Instant::now();
         loop {
             let left: Vec<NodeName> = hosts.iter().filter(|host| !self.parted.contains(*host)).cloned().collect();

@@ -18,11 +18,13 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::config::SpoolPlace;
 use crate::durable;
 use crate::message::deploy::{Document as _, Outcome, Plan, PlanId, Report, Signed};
+use crate::name::{NodeName, SiteName};
 use crate::signature::StepKey;
 use crate::spool::{self, Limits, Spool};
 
@@ -31,6 +33,8 @@ const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How often, and how long each time, a lock is waited for.
 const LOOKS: u32 = 10;
 const LOOK: Duration = Duration::from_millis(20);
+/// No host has a plan's site for longer after the plan's time: that is one turn.
+const HELD: SignedDuration = SignedDuration::from_hours(24);
 /// No plan of ours is longer.
 const FILE_MAX: u64 = 1024 * 1024;
 
@@ -88,11 +92,24 @@ pub enum Note {
     },
     /// It is over.
     Ended(Outcome),
+    /// These know that it is.
+    Parted(Vec<NodeName>),
 }
 
 /// All plans of this user.
 #[derive(Debug)]
 pub struct Store(PathBuf);
+
+/// A plan that is over, and hosts that may not know it: they keep the site from the next one.
+#[derive(Debug)]
+pub struct Owed {
+    /// The plan.
+    pub kept: Kept,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Who may not know.
+    pub hosts: Vec<NodeName>,
+}
 
 /// A plan that this process conducts: nobody else can, until this is dropped.
 #[derive(Debug)]
@@ -209,6 +226,31 @@ impl Store {
         Ok(ids)
     }
 
+    /// The plans of a site that are over, though not for all of `hosts`, newest first. What can't be read is left out, and
+    /// so is what another process is at.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn owed(&self, site: &SiteName, hosts: &[NodeName], now: Timestamp) -> Result<Vec<Owed>, Error> {
+        let may_be_held = |plan: &Plan| plan.site == *site && plan.not_after.duration_until(now) < HELD;
+        let mut owed = Vec::new();
+        for id in self.list()? {
+            if !read_plan(&self.0.join(id.to_string()), id).is_ok_and(|(plan, _)| may_be_held(&plan)) {
+                continue;
+            }
+            let Ok((kept, notes)) = self.take(id) else { continue };
+            let Some(outcome) = ended(&notes) else { continue };
+            let parted =
+                |host: &NodeName| notes.iter().any(|note| matches!(note, Note::Parted(all) if all.contains(host)));
+            let left = kept.plan.hosts.iter().filter(|host| hosts.contains(host) && !parted(host));
+            let left: Vec<NodeName> = left.cloned().collect();
+            if !left.is_empty() {
+                owed.push(Owed { kept, outcome, hosts: left });
+            }
+        }
+        Ok(owed)
+    }
+
     /// The newest.
     ///
     /// # Errors
@@ -251,6 +293,11 @@ impl Kept {
         let written = self.journal.write_all(text.as_bytes()).and_then(|()| self.journal.sync_data());
         written.map_err(at("write", &self.path))
     }
+}
+
+/// How it ended, if it did.
+pub fn ended(notes: &[Note]) -> Option<Outcome> {
+    notes.iter().rev().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None })
 }
 
 /// Opens the journal to append to it, and locks it until it is closed.

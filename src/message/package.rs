@@ -109,6 +109,8 @@ fn is_sha256(digits: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn package() -> Package {
@@ -174,5 +176,25 @@ mod tests {
         }
         let odd = parse(&event.headers, &event.body.replace(&"ab".repeat(32), "no digits")).unwrap();
         assert_eq!(odd.sha256, None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_altered_is_a_whole_package_or_none(
+            at in any::<prop::sample::Index>(), length in 0_usize..8, new in "(\"|,|:|_|-|/|null|\\PC){0,3}",
+            word in "(a|_|-|\\.|/|1|\\PC){0,12}"
+        ) {
+            let event = package().event(EventId::new(), jiff::Timestamp::UNIX_EPOCH);
+            let mut body = event.body.clone();
+            let from = body.floor_char_boundary(at.index(body.len()));
+            let to = body.ceil_char_boundary((from + length).min(body.len()));
+            body.replace_range(from..to, &new);
+            let named = subject(&format!("Package update: [{word}.deb]"));
+            for (headers, body) in [(&event.headers, body.as_str()), (&named, "x\n")] {
+                let Ok(heard) = parse(headers, body) else { continue };
+                let again = heard.event(EventId::new(), jiff::Timestamp::UNIX_EPOCH);
+                prop_assert_eq!(parse(&again.headers, &again.body), Ok(heard));
+            }
+        }
     }
 }

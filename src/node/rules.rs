@@ -165,12 +165,13 @@ pub(super) fn source<'a>(plan: &Plan, config: &'a Config) -> Result<Source<'a>, 
 pub(super) fn busy(site: &SiteName, holder: &Known) -> Refusal {
     let plan = &holder.plan;
     let since = holder.steps().first().map_or(plan.issued, |taken| taken.begun);
-    let until = holder.until();
+    let (id, until) = (plan.id, holder.until());
     Refusal {
         code: Code::Busy,
         why: format!(
-            "{site} is in plan {} of {} ({}) since {since:.0}, until its verdict or {until:.0}",
-            plan.id, plan.who, plan.action
+            "{site} is in plan {id} of {} ({}) since {since:.0}, until its verdict or {until:.0}: where it was begun, \
+             `failcake rollout resume {id}` goes on with it, or says that it is over",
+            plan.who, plan.action
         ),
     }
 }

@@ -35,15 +35,13 @@ pub(super) type Tell<'a> = &'a mut dyn FnMut(String);
 pub(super) fn carry_out(errand: &Errand, step: Step, killed: bool, stop: &Stop, tell: Tell<'_>) -> Answer {
     let begun = Instant::now();
     let mut scripts = Scripts::default();
-    let mut answer = None;
-    if !killed {
-        answer = call(errand, Some(stop), &mut scripts, tell).ok();
-    }
-    let answer = answer.unwrap_or_else(|| {
+    let done = if killed { Err(String::new()) } else { call(errand, Some(stop), &mut scripts, tell) };
+    let answer = done.unwrap_or_else(|ended| {
         tell("it was killed; looking what came of it".to_owned());
         let look = errand.but(Work::Look(step));
-        call(&look, None, &mut scripts, tell)
-            .unwrap_or_else(|why| failed("begin", format!("what came of it is not known: {why}")))
+        let found = call(&look, None, &mut scripts, tell)
+            .unwrap_or_else(|why| failed("begin", format!("what came of it is not known: {why}")));
+        because(&ended, found)
     });
     let answer = match step {
         // Nothing was drained.
@@ -87,6 +85,19 @@ pub(super) fn failed(at: &str, why: String) -> Answer {
     Answer::Failed { at: at.to_owned(), why, serving: None, switched: false, scripts: Vec::new() }
 }
 
+/// A failure, with what is behind it.
+fn because(cause: &str, answer: Answer) -> Answer {
+    match answer {
+        Answer::Failed { at, why, serving, switched, scripts } if !cause.is_empty() => {
+            Answer::Failed { at, why: format!("{cause}: {why}"), serving, switched, scripts }
+        }
+        Answer::RollbackFailed { why } if !cause.is_empty() => {
+            Answer::RollbackFailed { why: format!("{cause}: {why}") }
+        }
+        answer => answer,
+    }
+}
+
 /// Runs one process. An error says how it ended without an answer.
 fn call(errand: &Errand, stop: Option<&Stop>, scripts: &mut Scripts, tell: Tell<'_>) -> Result<Answer, String> {
     let input = serde_json::to_vec(errand).map_err(|error| error.to_string())?;
@@ -97,6 +108,18 @@ fn call(errand: &Errand, stop: Option<&Stop>, scripts: &mut Scripts, tell: Tell<
     for (key, _) in std::env::vars_os().filter(|(key, _)| key.as_encoded_bytes().starts_with(b"FAILCAKE_")) {
         command.env_remove(key);
     }
+    attend(command, &input, errand.limit, stop, scripts, tell)
+}
+
+/// Hears such a process to its end.
+fn attend(
+    command: Command,
+    input: &[u8],
+    timeout: Duration,
+    stop: Option<&Stop>,
+    scripts: &mut Scripts,
+    tell: Tell<'_>,
+) -> Result<Answer, String> {
     let mut answer = None;
     let mut complaint = Tail::new(COMPLAINT_MAX);
     let mut lines = |stream: Stream, text: &[u8]| match (stream, serde_json::from_slice::<Line>(text)) {
@@ -111,9 +134,14 @@ fn call(errand: &Errand, stop: Option<&Stop>, scripts: &mut Scripts, tell: Tell<
         (_, Ok(Line::Ran(name, exit))) => scripts.end(&name, exit),
         (_, Ok(Line::Answer(said))) => answer = Some(said),
     };
-    let limits = Limits { timeout: errand.limit, grace: GRACE, output: 0 };
-    let run = Run { user: None, input: Some(&input), limits, stop, lines: Some(&mut lines) };
+    let limits = Limits { timeout, grace: GRACE, output: 0 };
+    let run = Run { user: None, input: Some(input), limits, stop, lines: Some(&mut lines) };
     let outcome = run.run(command).map_err(|error| error.to_string())?;
+    let late = format!("it took longer than {} s in all and was ended", timeout.as_secs_f64());
+    if outcome.timed_out {
+        // What it says itself is that it was told to stop.
+        return answer.map(|answer| because(&late, answer)).ok_or(late);
+    }
     answer.ok_or_else(|| {
         let said = complaint.text();
         match (outcome.status.signal(), said.trim()) {
@@ -210,6 +238,25 @@ pub(super) fn no_thread(error: &std::io::Error) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a process that says `last` when it is told to end comes to.
+    fn ended_in_time(last: &str) -> Result<Answer, String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap 'echo \"$LAST\"; exit' TERM; cat >&2; sleep 1000 & wait"]).env("LAST", last);
+        let limit = Duration::from_millis(300);
+        attend(command, b"{}", limit, None, &mut Scripts::default(), &mut |_| {})
+    }
+
+    #[test]
+    fn one_that_takes_too_long_is_ended_and_its_answer_says_so() {
+        const LATE: &str = "it took longer than 0.3 s in all and was ended";
+        assert_eq!(ended_in_time(""), Err(LATE.to_owned()));
+        let said = failed("pre-link", "it was told to stop".to_owned());
+        let answer = ended_in_time(&serde_json::to_string(&Line::Answer(said)).unwrap());
+        assert_eq!(answer, Ok(failed("pre-link", format!("{LATE}: it was told to stop"))));
+        // One that came to its end all the same is what it says.
+        assert_eq!(ended_in_time("{\"answer\":{\"is\":\"noted\"}}"), Ok(Answer::Noted));
+    }
 
     #[test]
     fn the_end_of_each_scripts_output_is_kept() {

@@ -7,15 +7,18 @@ const FILES: usize = 1000;
 
 /// One of the files that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Named {
-    pub(super) file: PackageFile,
-    pub(super) size: u64,
-    pub(super) sha256: String,
+pub struct Named {
+    /// Its name.
+    pub file: PackageFile,
+    /// In octets.
+    pub size: u64,
+    /// In lower-case hexadecimal digits.
+    pub sha256: String,
 }
 
 /// Why it can't be read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
+pub enum Unread {
     /// Its end may be missing.
     Short,
     /// It is none, or names what no upload has.
@@ -23,7 +26,10 @@ pub(super) enum Unread {
 }
 
 /// The files that it names, each with its checksum. Whether a signature is good is for reprepro to tell.
-pub(super) fn parse(text: &str) -> Result<Vec<Named>, Unread> {
+///
+/// # Errors
+/// See [`Unread`].
+pub fn parse(text: &str) -> Result<Vec<Named>, Unread> {
     let lines = signed_part(text).ok_or(Unread::Short)?;
     let sums = field(&lines, "Checksums-Sha256");
     // The last field; cut short at a line's end it names less than the other.
@@ -59,7 +65,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Named>, Unread> {
 }
 
 /// Every file that it may be about to name, whole or damaged as it is.
-pub(super) fn files(text: &str) -> impl Iterator<Item = PackageFile> {
+pub fn files(text: &str) -> impl Iterator<Item = PackageFile> {
     let lines = text.lines().filter(|line| line.starts_with(' ') && line.split_whitespace().count() > 1);
     lines
         .filter_map(|line| line.split_whitespace().last()?.parse().ok())
@@ -86,6 +92,8 @@ fn field<'a>(lines: &[&'a str], name: &str) -> Option<Vec<&'a str>> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SUM: &str = "dd6ba4233e2738307790b58800780364abc67bb8ced3e9fe8f7e7651ac5b5a28";
@@ -130,5 +138,44 @@ mod tests {
         assert!(wrong("src_1.0.dsc", "pp_1.0_amd64.deb"), "one name twice");
         assert!(wrong("Format: 1.8\n", "Vormat: 1.8\n"));
         assert!(matches!(parse(&text().replace("0511 12 misc optional src_1.0.dsc", "")), Err(Unread::Short)));
+    }
+
+    fn files_named(max: usize) -> impl Strategy<Value = Vec<&'static str>> {
+        prop::collection::vec(
+            prop::sample::select(vec!["a_1_all.deb", "b_1_all.deb", "-c_1_all.deb", "d_1.dsc"]),
+            0..max,
+        )
+    }
+
+    proptest! {
+        /// In whatever order it says it, what is not all there is not taken for another upload.
+        #[test]
+        fn no_beginning_is_another_whole_one(
+            sums in files_named(3), more in files_named(2), swapped: bool, signed: bool,
+            between in prop::collection::vec(prop::sample::select(vec!["X: y\n", "\n", " odd\n", "- ", "\r\n", "Files:\n"]), 0..2),
+        ) {
+            let mut parts = [
+                sums.iter().fold("Checksums-Sha256:\n".to_owned(), |text, file| format!("{text} {SUM} 6 {file}\n")),
+                sums.iter().chain(&more).fold("Files:\n".to_owned(), |text, file| format!("{text} 05 6 misc optional {file}\n")),
+            ];
+            if swapped {
+                parts.swap(0, 1);
+            }
+            let mut text = format!("Format: 1.8\n{}", parts.join(&between.concat()));
+            if signed {
+                text = format!(
+                    "-----BEGIN PGP SIGNED MESSAGE-----\n\n{text}-----BEGIN PGP SIGNATURE-----\n\nx\n-----END PGP SIGNATURE-----\n"
+                );
+            }
+            let _ = files(&text).count();
+            if let Ok(named) = parse(&text) {
+                let all: Vec<&str> = named.iter().map(|named| named.file.as_str()).collect();
+                prop_assert_eq!(all, sums);
+                for (end, _) in text.match_indices('\n') {
+                    let before = parse(&text[..=end]);
+                    prop_assert!(before.as_ref() == Ok(&named) || before == Err(Unread::Short), "{text}");
+                }
+            }
+        }
     }
 }

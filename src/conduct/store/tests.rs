@@ -136,3 +136,36 @@ fn what_is_old_goes_and_what_is_conducted_stays() {
     assert!(left.exists(), "it may be one that is being made");
     assert!(matches!(store(folder.path()).take(id), Err(Error::NoPlan(..))));
 }
+
+#[test]
+fn who_may_not_know_that_a_plan_is_over_is_remembered_for_as_long_as_it_matters() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let mut kept = keep(&store);
+    let (id, site, hosts) = (kept.plan.id, kept.plan.site.clone(), kept.plan.hosts.clone());
+    let then = kept.plan.not_after;
+    let owed = |site: &SiteName, hosts: &[NodeName], hours| {
+        let now = then + SignedDuration::from_hours(hours);
+        store
+            .owed(site, hosts, now)
+            .unwrap()
+            .iter()
+            .map(|owed| (owed.kept.plan.id, owed.hosts.clone()))
+            .collect::<Vec<_>>()
+    };
+    kept.note(&[heard(&kept.plan)]).unwrap();
+    assert_eq!(owed(&site, &hosts, 0), [], "somebody is at it");
+    drop(kept);
+    assert_eq!(owed(&site, &hosts, 0), [], "it is not over");
+    let (mut kept, _) = store.take(id).unwrap();
+    kept.note(&[Note::Ended(Outcome::Stopped)]).unwrap();
+    drop(kept);
+    assert_eq!(owed(&site, &hosts, 23), [(id, hosts.clone())]);
+    assert_eq!(owed(&site, &hosts, 25), [], "no host has its site any more");
+    assert_eq!(owed(&"other".parse().unwrap(), &hosts, 0), []);
+    assert_eq!(owed(&site, &["web09".parse().unwrap()], 0), []);
+    let (mut kept, _) = store.take(id).unwrap();
+    kept.note(&[Note::Parted(hosts.clone())]).unwrap();
+    drop(kept);
+    assert_eq!(owed(&site, &hosts, 0), []);
+}

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn plan() -> Plan {
@@ -106,4 +108,97 @@ fn the_largest_plan_fits_into_one_message() {
     let request = Request::Order { plan: Some(signed(plan.to_text())), order: signed(order.to_text()) };
     let event = request.event(jiff::Timestamp::UNIX_EPOCH, "x", "x");
     assert!(event.body.len() <= crate::message::BODY_MAX, "{}", event.body.len());
+}
+
+/// What is read is written so that it is read again as the same.
+fn comes_back<T: Document + PartialEq + std::fmt::Debug>(text: &str) {
+    if let Ok(read) = T::from_text(text) {
+        assert_eq!(T::from_text(&read.to_text()).as_ref(), Ok(&read), "{text}");
+    }
+}
+
+fn all_come_back(text: &str) {
+    comes_back::<Plan>(text);
+    comes_back::<Order>(text);
+    comes_back::<Vouch>(text);
+    comes_back::<Report>(text);
+    let Ok(Some(envelope)) = Envelope::read(&[], text.as_bytes()) else { return };
+    if let Ok(request) = Request::parse(&envelope) {
+        let event = request.event(jiff::Timestamp::UNIX_EPOCH, "x", "x");
+        assert_eq!(Request::parse(&read(&event)), Ok(request), "{text}");
+    }
+    if let Ok(reply) = Reply::parse(&envelope) {
+        let event = reply.event(jiff::Timestamp::UNIX_EPOCH, "x", "x");
+        assert_eq!(Reply::parse(&read(&event)), Ok(reply), "{text}");
+    }
+}
+
+/// One of each, as it goes over the bus.
+fn originals() -> Vec<String> {
+    let plan = plan();
+    let (issued, not_after, node) = (plan.issued, plan.not_after, plan.hosts[0].clone());
+    let order = Order {
+        plan: plan.id,
+        step: Step::Verdict,
+        hosts: plan.hosts.clone(),
+        canary: true,
+        outcome: Some(Outcome::RolledBack),
+        issued,
+        not_after,
+    };
+    let vouch = Vouch { node: node.clone(), key: "a2V5".to_owned(), issued, not_after };
+    let scripts = vec![ScriptRun { name: "drain".to_owned(), exit: None, output: "x\u{2028}\u{1b}[0m\n".to_owned() }];
+    let answer =
+        Answer::Failed { at: "drain".to_owned(), why: "no".to_owned(), serving: None, switched: false, scripts };
+    let report = Report { about: plan.id, step: Some(Step::Switch), node, time: issued, refuses: None, answer };
+    let body = |event: Event| event.body;
+    let query = Query { id: plan.id, subject: Subject::Plan { plan: plan.id }, hosts: Vec::new() };
+    let asked = Request::Order { plan: Some(signed(plan.to_text())), order: signed(order.to_text()) };
+    let reply = Reply { vouch: Some(signed(vouch.to_text())), report: signed(report.to_text()) };
+    vec![
+        plan.to_text(),
+        order.to_text(),
+        vouch.to_text(),
+        report.to_text(),
+        body(asked.event(issued, "x", "x")),
+        body(Request::Query(query).event(issued, "x", "x")),
+        body(reply.event(issued, "x", "x")),
+    ]
+}
+
+#[test]
+fn originals_are_read() {
+    let texts = originals();
+    let (plan, order) = (Plan::from_text(&texts[0]).unwrap(), Order::from_text(&texts[1]).unwrap());
+    assert_eq!((order.canary, order.outcome, order.plan), (true, Some(Outcome::RolledBack), plan.id));
+    assert_eq!(Vouch::from_text(&texts[2]).unwrap().key, "a2V5");
+    let report = Report::from_text(&texts[3]).unwrap();
+    assert!(matches!(report.answer, Answer::Failed { scripts, .. } if scripts[0].output.ends_with("\u{1b}[0m\n")));
+    texts.iter().for_each(|text| all_come_back(text));
+}
+
+proptest! {
+    #[test]
+    fn what_is_altered_is_read_as_something_whole_or_not_at_all(
+        which in 0_usize..7,
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..8, "(\"|,|\\{|\\}|\\[|\\]|:|\\\\u0000|null|-1|\\PC){0,3}"), 1..4),
+    ) {
+        let mut text = originals().swap_remove(which);
+        for (at, length, new) in cuts {
+            let from = text.floor_char_boundary(at.index(text.len()));
+            let to = text.ceil_char_boundary((from + length).min(text.len()));
+            text.replace_range(from..to, &new);
+            if text.is_empty() {
+                return Ok(());
+            }
+        }
+        all_come_back(&text);
+    }
+
+    #[test]
+    fn nothing_panics(body in prop::collection::vec(any::<u8>(), 0..300), text in "(JSON: |\\{|\"version\":1|\"order\":|\"query\":|\"report\":|,|:|\n|\\PC){0,40}") {
+        for text in [String::from_utf8_lossy(&body).as_ref(), &text] {
+            all_come_back(text);
+        }
+    }
 }

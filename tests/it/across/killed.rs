@@ -139,6 +139,10 @@ fn ctrl_c_before_anything_was_sent_ends_it_at_once() {
 #[test]
 fn a_host_that_missed_the_end_is_told_again() {
     let mut fleet = Fleet::new(&WEB);
+    for node in WEB {
+        let who = |name: &str| format!("{{ who: {name}@example.org, sites: ['*'], hosts: ['*'] }}");
+        fleet = fleet.line(node, &format!("allow: [{}, {}]", who("ops"), who("bob")));
+    }
     let gate = fleet.gate("turn");
     fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST = web01 ] || {{ {}; }}", gate.script()))]);
     fleet.start();
@@ -152,12 +156,39 @@ fn a_host_that_missed_the_end_is_told_again() {
     fleet.listens("web02");
     let plan = fleet.newest_plan();
     fleet.release("v2", &[]);
-    fleet
-        .deploy("v2", "web*", &[])
-        .run()
-        .code(1)
-        .stdout_has(&format!("stopped: web02 refused: www is in plan {plan} "));
+    // Somebody else can't know that it is over.
+    fleet.second_operator("bob");
+    let words = ["deploy", "www", "v2", "--on", "web*"];
+    let said = fleet.as_who("bob", words).run().code(1);
+    said.stdout_has(&format!("stopped: web02 refused: www is in plan {plan} of ops@example.org (deploy v1 ("))
+        .stdout_has(&format!("`failcake rollout resume {plan}` goes on with it, or says that it is over"));
     fleet.operator(["rollout", "resume", &plan]).run().success().stderr_has("is over, and every host knows it");
-    fleet.deploy("v2", "web*", &[]).run().success();
+    fleet.as_who("bob", words).run().success();
     assert_eq!(fleet.all_serve(), ["v2"; 3]);
+}
+
+/// What it prepared keeps the site, until whoever began that comes again.
+#[test]
+fn a_host_that_is_away_when_it_ends_is_told_by_the_next_deploy() {
+    let mut fleet = Fleet::new(&WEB);
+    fleet.release("v1", &[("pre-deploy", "[ $FAILCAKE_HOST != web01 ] || sleep 2; exit 1")]);
+    fleet.start();
+    let mut operator = fleet.deploy("v1", "web*", &["--patience", "3s"]).start();
+    operator.stderr_line("web01 switching");
+    fleet.node("web02").signal(Signal::SIGKILL);
+    assert_eq!(operator.wait().code(), Some(1));
+    fleet.start_node("web02");
+    fleet.listens("web02");
+    let plan = fleet.newest_plan();
+    assert_eq!(fleet.releases("web02"), 1, "it is still staged");
+    fleet.release("v2", &[]);
+    let told = format!("told web02 first that plan {plan} is over\n");
+    fleet.deploy("v2", "web*", &[]).run().success().stderr_has(&told);
+    assert_eq!(fleet.all_serve(), ["v2"; 3]);
+    // Once.
+    fleet.release("v3", &[]);
+    let mut operator = fleet.deploy("v3", "web*", &[]).start();
+    assert_eq!(operator.wait().code(), Some(0));
+    let said = String::from_utf8(operator.stderr()).unwrap();
+    assert!(!said.contains("told "), "{said}");
 }

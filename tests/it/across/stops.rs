@@ -1,5 +1,7 @@
 //! What stops a rollout, and what each host's disk has then.
 
+use std::fs;
+
 use nix::sys::signal::Signal;
 
 use super::fleet::{Fleet, wait_for};
@@ -30,6 +32,38 @@ fn a_canary_that_fails_leaves_every_other_host_untouched() {
     assert!(began("web01") && !began("web02") && !began("web03"));
     // What was staged is gone again, and the site is free.
     assert_eq!(["web02", "web03"].map(|node| fleet.releases(node)), [1, 1]);
+    fleet.release("v3", &[]);
+    fleet.deploy("v3", "web*", &[]).run().success();
+    assert_eq!(fleet.all_serve(), ["v3"; 3]);
+}
+
+/// Longer than the site's `timeout:`, and deaf to TERM; so is what it started.
+#[test]
+fn a_script_that_hangs_fails_its_host_by_name_and_leaves_nothing() {
+    let mut fleet = Fleet::new(&["web01", "web02", "web03"]);
+    let log = fleet.world.path("lb.log").display().to_string();
+    let lb = fleet.world.write("lb", format!("#!/bin/sh\necho $1 $FAILCAKE_HOST >>{log}\n"));
+    fs::set_permissions(&lb, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (key, word) in [("drain", "out"), ("undrain", "in")] {
+        fleet = fleet.site("web02", &format!("{key}: [{}, {word}]", lb.display()));
+    }
+    let mut fleet = fleet.site("web02", "timeout: 1s");
+    fleet.release("v1", &[]);
+    fleet.start();
+    fleet.deploy("v1", "web*", &[]).run().success();
+    let hangs = "trap '' TERM; sleep 1000 & echo $$ $! >\"$FAILCAKE_SHARED/pids\"; wait";
+    fleet.release("v2", &[("pre-link", &format!("[ $FAILCAKE_HOST != web02 ] || {{ {hangs}; }}"))]);
+    let said = fleet.deploy("v2", "web*", &["--batch", "1"]).run().code(1);
+    said.stdout_has(
+        "1 of 3 hosts live; stopped: web02 failed: pre-link failed: it took longer than 1 s and was ended (`timeout:` of the site)",
+    )
+    .stdout_has("\n  web03  dropped\n");
+    assert_eq!(fleet.all_serve(), ["v2", "v1", "v1"]);
+    assert_eq!(fleet.world.read("lb.log"), "out web02\nin web02\n".repeat(2));
+    for pid in fleet.world.read("web02/site/shared/pids").split_whitespace() {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+    }
     fleet.release("v3", &[]);
     fleet.deploy("v3", "web*", &[]).run().success();
     assert_eq!(fleet.all_serve(), ["v3"; 3]);

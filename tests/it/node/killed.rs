@@ -189,6 +189,31 @@ fn in_undrain() {
     kill_in_turn("undrain", Victim::Child);
 }
 
+/// The kernel ends a script whose process was killed, but not what the script had started.
+#[test]
+fn what_the_script_had_started_ends_as_well() {
+    for victim in [Victim::Node, Victim::Child] {
+        let world = World::new();
+        let mut scene = Scene::new(&world);
+        let at = scene.host.path("").display().to_string();
+        let script = format!("sleep 1000 & echo $! >{at}/left; {}; wait", STOP_HERE.replace("AT/", &at))
+            .replace("$1", "pre-deploy");
+        let commit = world.release("v2", &[("pre-deploy", &script)]);
+        let plan = scene.ann.plan("v2", &commit, &["web01"]);
+        scene.ann.run(&plan, Step::Prepare);
+        scene.hold_up("pre-deploy");
+        scene.ann.say(&plan, Step::Switch);
+        scene.kill_at("pre-deploy", victim);
+        let Answer::Failed { at, why, .. } = scene.outcome(&plan, Step::Switch) else { panic!() };
+        assert_eq!(at, "switch");
+        let cause = "its process was killed by signal 9: failcake was killed in the middle of it, before the switch";
+        assert!(why == cause || victim == Victim::Node, "{why}");
+        let left = std::fs::read_to_string(scene.host.path("left")).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", left.trim())).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{victim:?}: {stat}");
+    }
+}
+
 #[test]
 fn while_it_prepares() {
     for victim in [Victim::Node, Victim::Child] {
