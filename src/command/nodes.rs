@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use super::FAILED;
 use crate::config::{Source, parse_duration};
 use crate::fleet::{newest, survey};
 use crate::message::deploy::{Answer, NodeState, Subject};
+use crate::message::terminal::{printable, printable_json};
 use crate::name::{NodeName, SiteName};
 
 /// Who is there: the machines that watch for deploys, since when, and what they serve.
@@ -66,7 +66,7 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     }
     let mut stdout = std::io::stdout().lock();
     if args.json {
-        writeln!(stdout, "{}", serde_json::to_string(&seen)?)?;
+        writeln!(stdout, "{}", printable_json(serde_json::to_string(&seen)?))?;
     } else {
         seen.iter().try_for_each(|seen| print(&mut stdout, seen))?;
         if seen.is_empty() {
@@ -80,15 +80,13 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
 fn print(out: &mut impl std::io::Write, seen: &Seen) -> std::io::Result<()> {
     let Some(state) = &seen.state else { return writeln!(out, "{}  no answer", seen.node) };
     let doubt = if seen.verified { "" } else { "  (not signed)" };
-    writeln!(out, "{}  failcake {} since {}{}{doubt}", seen.node, state.version, state.since, facts(&state.facts))?;
+    let facts: String = state.facts.iter().map(|(name, value)| format!("  {name}={value}")).collect();
+    let (version, facts) = (printable(&state.version), printable(&facts));
+    writeln!(out, "{}  failcake {version} since {}{facts}{doubt}", seen.node, state.since)?;
     for site in &state.sites {
         let behind = if seen.behind.contains(&site.site) { "  behind" } else { "" };
         let note = site.note.as_ref().map_or_else(String::new, |note| format!("  {note}"));
-        writeln!(out, "  {}  {}{behind}{note}", site.site, site.in_words())?;
+        writeln!(out, "  {}  {}{behind}{}", site.site, printable(&site.in_words()), printable(&note))?;
     }
     Ok(())
-}
-
-fn facts(facts: &BTreeMap<String, String>) -> String {
-    facts.iter().map(|(name, value)| format!("  {name}={value}")).collect()
 }

@@ -1,5 +1,7 @@
 //! `nodes`, `state --on` and `tags --on`: what many machines say to one question.
 
+mod enemies;
+
 use crate::node::operator::World;
 use crate::sandbox::{Call, FAILCAKE};
 

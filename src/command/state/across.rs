@@ -10,6 +10,7 @@ use crate::command::FAILED;
 use crate::config::Config;
 use crate::fleet::{newest, survey};
 use crate::message::deploy::{Answer, SiteState, Subject};
+use crate::message::terminal::{printable, printable_json};
 use crate::name::{NodeName, SiteName};
 
 #[derive(Serialize)]
@@ -55,7 +56,7 @@ pub(super) fn run(
     }
     let mut stdout = std::io::stdout().lock();
     if json {
-        writeln!(stdout, "{}", serde_json::to_string(&rows)?)?;
+        writeln!(stdout, "{}", printable_json(serde_json::to_string(&rows)?))?;
     } else {
         for row in &rows {
             let Some(site) = &row.site else {
@@ -66,7 +67,8 @@ pub(super) fn run(
             let behind = if row.behind { "  behind" } else { "" };
             let doubt = if row.verified { "" } else { "  (not signed)" };
             let note = site.note.as_ref().map_or_else(String::new, |note| format!("  {note}"));
-            writeln!(stdout, "{}  {}  {}{behind}{note}{doubt}", row.node, site.site, site.in_words())?;
+            let (words, note) = (printable(&site.in_words()), printable(&note));
+            writeln!(stdout, "{}  {}  {words}{behind}{note}{doubt}", row.node, site.site)?;
         }
     }
     Ok(if rows.iter().any(|row| row.silent) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })

@@ -11,6 +11,7 @@ use crate::command::{FAILED, complain};
 use crate::config::Config;
 use crate::fleet::survey;
 use crate::message::deploy::{Answer, Subject, hosts_in_words};
+use crate::message::terminal::{printable, printable_json};
 use crate::name::{NodeName, RepoName};
 
 #[derive(Serialize)]
@@ -36,7 +37,7 @@ pub(super) fn run(repo: &RepoName, filter: &str, config: &Config, patience: Dura
             other => {
                 is_complete = false;
                 let why = match other {
-                    Some(Answer::Tags { problem: Some(problem), .. }) => problem,
+                    Some(Answer::Tags { problem: Some(problem), .. }) => printable(&problem),
                     _ => "no answer".to_owned(),
                 };
                 complain(&format!("{node}: {why}"));
@@ -61,15 +62,15 @@ pub(super) fn run(repo: &RepoName, filter: &str, config: &Config, patience: Dura
     rows.sort_by(|a, b| when(b).cmp(&when(a)).then_with(|| b.tag.cmp(&a.tag)));
     let mut stdout = std::io::stdout().lock();
     if json {
-        writeln!(stdout, "{}", serde_json::to_string(&rows)?)?;
+        writeln!(stdout, "{}", printable_json(serde_json::to_string(&rows)?))?;
     } else {
         for row in &rows {
             let list = |what: &str, nodes: &[NodeName]| match nodes {
                 [] => String::new(),
                 nodes => format!("  {what} {}", hosts_in_words(nodes)),
             };
-            let commit = row.commit.get(..7).unwrap_or("?");
-            writeln!(stdout, "{}  {commit}  {}{}{}", row.tag, row.date, list("live on", &row.live), list("not on", &row.missing))?;
+            let tag = printable(&format!("{}  {}  {}", row.tag, row.commit.get(..7).unwrap_or("?"), row.date));
+            writeln!(stdout, "{tag}{}{}", list("live on", &row.live), list("not on", &row.missing))?;
         }
     }
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
