@@ -14,8 +14,11 @@ use crate::release::{Hold, Record, ReleaseName, State, short};
 
 /// What is live on this machine, and what became of each release; with --on, what is live on others.
 ///
-/// Across machines a site whose commit is not the one that went live last somewhere is marked: behind. The exit status is
-/// then 1 when a machine that was expected is silent.
+/// Across machines a site whose commit is not the one that went live last somewhere is marked: behind. Where `signing:
+/// allowed-signers:` is configured, only a signed answer counts: what is not signed is shown as such.
+///
+/// Exit status, across machines: 0 when each gave an answer that counts; 1 when one did not, or when one that did not say its
+/// facts may be meant by --on.
 ///
 /// Examples: failcake state www.example.org; failcake state www.example.org --on 'web*'
 #[derive(Debug, clap::Args)]

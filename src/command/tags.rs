@@ -21,7 +21,11 @@ use crate::svn::remote;
 /// Of git they are those of the clone here; of Subversion the server is asked, and they are called as a deploy wants
 /// them, `tags/NAME`.
 ///
-/// Across machines a tag that not every one has is marked; the repository need not be configured here.
+/// Across machines a tag that not every one has is marked; the repository need not be configured here. Where `signing:
+/// allowed-signers:` is configured, only signed answers are taken.
+///
+/// Exit status, across machines: 0 when each gave its tags; 1 when one did not (stderr says which, and why), or when one that
+/// did not say its facts may be meant by --on.
 ///
 /// Examples: failcake tags spog | head; failcake tags spog --on 'web*'
 #[derive(Debug, clap::Args)]

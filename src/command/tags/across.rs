@@ -27,16 +27,18 @@ struct Row {
 
 /// Prints the tags, newest first, and marks those that not every machine has.
 pub(super) fn run(repo: &RepoName, filter: &str, config: &Config, patience: Duration, json: bool) -> anyhow::Result<ExitCode> {
-    let said = survey(Some(filter), Subject::Tags { repo: repo.clone() }, config, patience)?.said;
+    let survey = survey(Some(filter), Subject::Tags { repo: repo.clone() }, config, patience)?;
     // A tag that was moved is one row for each commit: nodes that differ must be seen.
     let mut rows: BTreeMap<(String, String), (Row, BTreeSet<NodeName>)> = BTreeMap::new();
-    let (mut able, mut is_complete) = (BTreeSet::new(), true);
-    for (node, told) in said {
-        let tags = match told.map(|told| told.answer) {
-            Some(Answer::Tags { tags, problem: None }) => tags,
+    let (mut able, mut is_complete) = (BTreeSet::new(), survey.is_complete);
+    for (node, told) in survey.said {
+        let (answer, counts) = told.map_or((None, true), |told| (Some(told.answer), told.counts));
+        let tags = match answer {
+            Some(Answer::Tags { tags, problem: None }) if counts => tags,
             other => {
                 is_complete = false;
                 let why = match other {
+                    Some(_) if !counts => "its answer is not signed".to_owned(),
                     Some(Answer::Tags { problem: Some(problem), .. }) => printable(&problem),
                     _ => "no answer".to_owned(),
                 };
