@@ -13,8 +13,8 @@ use crate::name::{NodeName, SiteName};
 
 /// Who is there: the machines that watch for deploys, since when, and what they serve.
 ///
-/// With an `inventory:` each of its machines is named, the silent ones too, and the last answer ends it. Without one
-/// nobody knows who should be there, so whoever answers counts. A site whose commit is not the one that went live last
+/// With an `inventory:` each of its machines is named, the silent ones too, and the last answer ends it; others are not
+/// asked. Without one nobody knows who should be there, so whoever answers counts. A site whose commit is not the one that went live last
 /// somewhere is marked: behind.
 ///
 /// Where `signing: allowed-signers:` is configured, only a signed answer counts: what is not signed is shown as such, and

@@ -31,7 +31,8 @@ pub struct Args {
     /// With --on: how long to wait for the last answer.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, requires = "on")]
     within: Duration,
-    /// Print JSON: a list of sites, each with `current`, `holder`, `hold`, `problem` and `releases`.
+    /// Print JSON: a list of sites, each with `current`, `holder`, `hold`, `problem` and `releases`; with --on one of what each
+    /// machine says, with `node`, `silent`, `answered` (in a way that counts), `verified` (signed by it) and `behind`.
     #[arg(long)]
     json: bool,
 }

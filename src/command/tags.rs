@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, requires = "on")]
     within: Duration,
     /// Print JSON: a list of tags, each with `tag`, `commit` (of Subversion the revision), `date` and `live`, the sites that
-    /// serve it.
+    /// serve it; with --on, the machines that do, and `missing`, those that do not have it.
     #[arg(long)]
     json: bool,
 }
