@@ -2,18 +2,25 @@
 //!
 //! Where it is known who must answer, the last answer ends it: there is no fixed wait. A node that does not answer in
 //! time is named, so that silence is a result. A broker that breaks off is waited for, and the question asked again.
+//!
+//! Where there are allowed signers, only what is signed is an answer. Anybody else's word ends no question, and is kept for
+//! eyes only.
 
-use std::collections::BTreeMap;
+mod answers;
+
 use std::time::{Duration, Instant};
 
 use crate::bus::{Connection, Incoming, Target};
 use crate::config::Config;
-use crate::hear::{Ear, Heard};
-use crate::message::Envelope;
-use crate::message::deploy::{Answer, PlanId, Query, Reply, Report, Request, Step, Subject};
+use crate::hear::Ear;
+use crate::message::deploy::{PlanId, Query, Reply, Request, Subject};
+use crate::message::{self, Envelope};
 use crate::name::NodeName;
 use crate::process::Stop;
 use crate::stomp::{AckMode, Frame, Subscription};
+use answers::Listening;
+
+pub use answers::{Answers, Told};
 
 /// How long the broker may take to be there.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -21,6 +28,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(500);
 /// How soon Ctrl-C is seen.
 const SLICE: Duration = Duration::from_millis(100);
+/// So many messages are taken before the clock and Ctrl-C get their turn.
+const IN_A_ROW: usize = 1000;
 
 /// Why nothing could be asked.
 #[derive(Debug, thiserror::Error)]
@@ -47,28 +56,6 @@ pub struct Question<'a> {
     pub patience: Duration,
 }
 
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Answers {
-    /// By node.
-    pub heard: BTreeMap<NodeName, Told>,
-    /// Expected, and silent.
-    pub silent: Vec<NodeName>,
-    /// Replies that were dropped, and why, for people.
-    pub doubted: Vec<String>,
-}
-
-/// What one node told.
-#[derive(Debug)]
-pub struct Told {
-    /// It.
-    pub answer: Answer,
-    /// Of which step of a plan, when it was asked for one.
-    pub step: Option<Step>,
-    /// The node's own key says that it did.
-    pub is_verified: bool,
-}
-
 impl Question<'_> {
     /// Asks.
     ///
@@ -83,21 +70,26 @@ impl Question<'_> {
         };
         let connection = Connection::open(Target::from(&config.bus), vec![replies])?;
         let query = Query { id: PlanId::new(), subject: self.subject.clone(), hosts: self.expected.to_vec() };
-        let mut answers = Answers::default();
+        let is_checked = config.signing.allowed_signers.is_some();
+        let mut listening = Listening::new(query.id, self.expected, is_checked);
         let mut until = Instant::now() + CONNECT;
+        let (mut quiet, mut count) = (None, 0);
         let mut no_broker = Some("it did not answer".to_owned());
-        while !self.is_complete(&answers) {
+        while !listening.is_complete() {
             if stop.is_set() {
                 return Err(Error::Stopped);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let is_quiet = quiet.is_some_and(|quiet| Instant::now() >= quiet) && !listening.is_behind();
+            if left.is_zero() || is_quiet {
                 break;
             }
             // In slices, so that Ctrl-C is seen.
-            let mut next = connection.receive(Some(left.min(SLICE)));
-            let mut came = Vec::new();
-            while let Some(incoming) = next {
+            let mut wait = if listening.is_behind() { Duration::ZERO } else { left.min(SLICE) };
+            // Not without end: whoever floods the topic holds up neither the clock nor Ctrl-C.
+            for _ in 0..IN_A_ROW {
+                let Some(incoming) = connection.receive(Some(wait)) else { break };
+                wait = Duration::ZERO;
                 match incoming {
                     Incoming::Connected(_) => {
                         if no_broker.take().is_some() {
@@ -105,31 +97,36 @@ impl Question<'_> {
                         }
                         connection.send(self.request(&query, config));
                     }
-                    Incoming::Message(message) => came.extend(reply_to(&message.frame, &query)),
-                    Incoming::Lost { cause, .. } | Incoming::GaveUp { cause } => {
+                    Incoming::Message(message) => match reply_to(&message.frame, &query) {
+                        Some(Ok(reply)) => listening.came(reply, ear, jiff::Timestamp::now()),
+                        Some(Err(error)) => listening.doubt(None, &error.to_string()),
+                        None => {}
+                    },
+                    Incoming::Lost { cause, .. } => no_broker = no_broker.map(|_| cause),
+                    // Nothing comes any more.
+                    Incoming::GaveUp { cause } => {
                         no_broker = no_broker.map(|_| cause);
+                        until = Instant::now();
                     }
                 }
-                // All that is here already: ssh-keygen is then asked for several nodes side by side.
-                next = connection.receive(Some(Duration::ZERO));
             }
-            for heard in ear.hear_all(&came, jiff::Timestamp::now()) {
-                answers.take(heard, &query);
-            }
-            if self.expected.is_empty() && !came.is_empty() {
-                until = until.min(Instant::now() + QUIET);
+            listening.check(ear, jiff::Timestamp::now());
+            if self.expected.is_empty() && listening.count() > count {
+                count = listening.count();
+                quiet = Some(Instant::now() + QUIET);
             }
         }
         if let Some(cause) = no_broker {
             return Err(Error::NoBroker(cause));
         }
-        let silent = self.expected.iter().filter(|node| !answers.heard.contains_key(node));
-        answers.silent = silent.cloned().collect();
-        Ok(answers)
-    }
-
-    fn is_complete(&self, answers: &Answers) -> bool {
-        !self.expected.is_empty() && self.expected.iter().all(|node| answers.heard.contains_key(node))
+        listening.close();
+        while listening.is_behind() && !listening.is_complete() {
+            if stop.is_set() {
+                return Err(Error::Stopped);
+            }
+            listening.check(ear, jiff::Timestamp::now());
+        }
+        Ok(listening.end())
     }
 
     fn request(&self, query: &Query, config: &Config) -> Frame {
@@ -145,29 +142,12 @@ impl Question<'_> {
     }
 }
 
-impl Answers {
-    fn take(&mut self, heard: Heard, query: &Query) {
-        let (Report { about, step, node, answer, .. }, is_verified) = match heard {
-            Heard::Verified(report) => (report, true),
-            Heard::Unsigned(report) => (report, false),
-            Heard::Doubted { node, why } => {
-                let node = node.as_ref().map_or("somebody", NodeName::as_str);
-                return self.doubted.push(format!("a reply in the name of {node} was dropped: {why}"));
-            }
-        };
-        let is_asked = query.hosts.is_empty() || query.hosts.contains(&node);
-        let is_better = |known: &Told| is_verified && !known.is_verified;
-        if about == query.id && is_asked && self.heard.get(&node).is_none_or(is_better) {
-            self.heard.insert(node, Told { answer, step, is_verified });
-        }
-    }
-}
-
 /// A reply to `query`, or `None`: everybody's replies pass here.
-fn reply_to(frame: &Frame, query: &Query) -> Option<Reply> {
+fn reply_to(frame: &Frame, query: &Query) -> Option<Result<Reply, message::Error>> {
     // By its subject, before anything is parsed: a rollout of thousands may be under way beside.
     if frame.header("subject")? != query.id.to_string() {
         return None;
     }
-    Reply::parse(&Envelope::read(&frame.headers, &frame.body).ok()??).ok()
+    let envelope = Envelope::read(&frame.headers, &frame.body).transpose()?;
+    Some(envelope.and_then(|envelope| Reply::parse(&envelope)))
 }

@@ -35,8 +35,11 @@ pub enum Error {
 /// What machines say to one question.
 #[derive(Debug)]
 pub struct Survey {
-    /// By name. Where there is an inventory, each of its machines that are meant: `None` is silence.
+    /// By name. Where there is an inventory, each of its machines that are meant: `None` is silence. Not all that is said
+    /// [counts](Told::counts).
     pub said: BTreeMap<NodeName, Option<Told>>,
+    /// Who is meant is known, and each of them gave an answer that counts.
+    pub is_complete: bool,
 }
 
 /// Asks those that `filter` means. Replies that were dropped are told in the log.
@@ -48,15 +51,20 @@ pub fn survey(filter: Option<&str>, subject: Subject, config: &Config, patience:
     let mut ear = Ear::new(config)?;
     let picked = match filter {
         // Who answers this question is there: no need to ask first.
-        None => Picked { hosts: config.inventory.keys().cloned().collect(), is_expected: !config.inventory.is_empty() },
+        None => Picked {
+            hosts: config.inventory.keys().cloned().collect(),
+            is_expected: !config.inventory.is_empty(),
+            unsure: Vec::new(),
+        },
         Some(_) => pick(filter, config, &mut ear, &stop, patience)?,
     };
     let answers = Question { subject, expected: &picked.hosts, patience }.ask(config, &mut ear, &stop)?;
-    for why in &answers.doubted {
-        log::warn!("{why}");
-    }
+    answers.doubted.iter().for_each(|why| log::warn!("{why}"));
     let heard = answers.heard.into_iter().map(|(name, told)| (name, Some(told)));
-    Ok(Survey { said: heard.chain(answers.silent.into_iter().map(|name| (name, None))).collect() })
+    let said: BTreeMap<_, _> = heard.chain(answers.silent.into_iter().map(|name| (name, None))).collect();
+    let is_complete =
+        picked.unsure.is_empty() && said.values().all(|told| told.as_ref().is_some_and(|told| told.counts));
+    Ok(Survey { said, is_complete })
 }
 
 /// For each site the commit that went live last somewhere: who serves another one is behind.
@@ -79,12 +87,15 @@ pub struct Picked {
     pub hosts: Vec<NodeName>,
     /// They are the inventory's: one that is silent is missed. Otherwise nobody knows who should be there.
     pub is_expected: bool,
+    /// Not among the hosts, perhaps only because they did not say, in a way that counts, which facts they have.
+    pub unsure: Vec<NodeName>,
 }
 
 /// Whom `filter` means; everybody without one. `@FILE` in it is read.
 ///
 /// The bus is asked when there is no inventory, or when the filter wants to know facts: what a machine says of itself counts
-/// more than what the inventory says of it.
+/// more than what the inventory says of it. Who does not say it, and is not meant by what the inventory says, is told in the
+/// log: no machine falls out without a word.
 ///
 /// # Errors
 /// A filter that can't be read, names a machine that nobody knows, or means nobody; no broker.
@@ -100,12 +111,21 @@ pub fn pick(
     let filter = filter.map_err(|error| config::Error(format!("--on: {error}")))?;
     let mut machines = config.inventory.clone();
     let is_expected = !machines.is_empty();
+    let mut unsure = Vec::new();
     if !is_expected || filter.as_ref().is_some_and(Filter::asks_facts) {
         let expected: Vec<NodeName> = machines.keys().cloned().collect();
         let question = Question { subject: Subject::Nodes, expected: &expected, patience };
-        learn(&mut machines, question.ask(config, ear, stop)?, config);
+        let answers = question.ask(config, ear, stop)?;
+        answers.doubted.iter().for_each(|why| log::warn!("{why}"));
+        unsure = learn(&mut machines, answers);
     }
-    Ok(Picked { hosts: choose(filter.as_ref(), &machines)?, is_expected })
+    let hosts = choose(filter.as_ref(), &machines);
+    unsure.retain(|(node, _)| !hosts.as_ref().is_ok_and(|hosts| hosts.contains(node)));
+    for (node, why) in &unsure {
+        log::warn!("{node} is left out, its facts are not known: {why}");
+    }
+    let unsure = unsure.into_iter().map(|(node, _)| node).collect();
+    Ok(Picked { hosts: hosts?, is_expected, unsure })
 }
 
 /// A file of names has an end: `@/dev/zero` is a mistake.
@@ -115,15 +135,18 @@ fn read_list(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// Adds what machines say of themselves.
-fn learn(machines: &mut BTreeMap<NodeName, Machine>, answers: ask::Answers, config: &Config) {
+/// Adds what machines say of themselves; gives those that say nothing that counts, and what they did instead.
+fn learn(machines: &mut BTreeMap<NodeName, Machine>, answers: ask::Answers) -> Vec<(NodeName, &'static str)> {
+    let mut mute: Vec<_> = answers.silent.into_iter().map(|node| (node, "no answer")).collect();
     for (name, told) in answers.heard {
-        let Answer::Node(node) = told.answer else { continue };
-        // Who can check signatures takes nobody's word without one: facts decide where a site is deployed.
-        if told.is_verified || config.signing.allowed_signers.is_none() {
+        // Facts decide where a site is deployed.
+        if !told.counts {
+            mute.push((name, "its answer is not signed"));
+        } else if let Answer::Node(node) = told.answer {
             machines.entry(name).or_default().facts.extend(node.facts);
         }
     }
+    mute
 }
 
 fn choose(filter: Option<&Filter>, machines: &BTreeMap<NodeName, Machine>) -> Result<Vec<NodeName>, config::Error> {

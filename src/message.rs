@@ -11,6 +11,7 @@ pub mod push;
 pub mod revision;
 pub mod signed;
 pub mod summary;
+pub mod terminal;
 
 use std::borrow::Cow;
 use std::fmt;

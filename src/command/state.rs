@@ -14,8 +14,11 @@ use crate::release::{Hold, Record, ReleaseName, State, short};
 
 /// What is live on this machine, and what became of each release; with --on, what is live on others.
 ///
-/// Across machines a site whose commit is not the one that went live last somewhere is marked: behind. The exit status is
-/// then 1 when a machine that was expected is silent.
+/// Across machines a site whose commit is not the one that went live last somewhere is marked: behind. Where `signing:
+/// allowed-signers:` is configured, only a signed answer counts: what is not signed is shown as such.
+///
+/// Exit status, across machines: 0 when each gave an answer that counts; 1 when one did not, or when one that did not say its
+/// facts may be meant by --on.
 ///
 /// Examples: failcake state www.example.org; failcake state www.example.org --on 'web*'
 #[derive(Debug, clap::Args)]
@@ -28,7 +31,8 @@ pub struct Args {
     /// With --on: how long to wait for the last answer.
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, requires = "on")]
     within: Duration,
-    /// Print JSON: a list of sites, each with `current`, `holder`, `hold`, `problem` and `releases`.
+    /// Print JSON: a list of sites, each with `current`, `holder`, `hold`, `problem` and `releases`; with --on one of what each
+    /// machine says, with `node`, `silent`, `answered` (in a way that counts), `verified` (signed by it) and `behind`.
     #[arg(long)]
     json: bool,
 }

@@ -21,7 +21,11 @@ use crate::svn::remote;
 /// Of git they are those of the clone here; of Subversion the server is asked, and they are called as a deploy wants
 /// them, `tags/NAME`.
 ///
-/// Across machines a tag that not every one has is marked; the repository need not be configured here.
+/// Across machines a tag that not every one has is marked; the repository need not be configured here. Where `signing:
+/// allowed-signers:` is configured, only signed answers are taken.
+///
+/// Exit status, across machines: 0 when each gave its tags; 1 when one did not (stderr says which, and why), or when one that
+/// did not say its facts may be meant by --on.
 ///
 /// Examples: failcake tags spog | head; failcake tags spog --on 'web*'
 #[derive(Debug, clap::Args)]
@@ -35,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = parse_duration, requires = "on")]
     within: Duration,
     /// Print JSON: a list of tags, each with `tag`, `commit` (of Subversion the revision), `date` and `live`, the sites that
-    /// serve it.
+    /// serve it; with --on, the machines that do, and `missing`, those that do not have it.
     #[arg(long)]
     json: bool,
 }

@@ -6,7 +6,11 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Envelope, Error, json_line, one_line};
+use super::terminal::printable;
+use super::{Envelope, Error, cut, json_line, one_line};
+
+/// Octets of what is wrong with a document: the error may quote a word of it, however long that is.
+const WHY_MAX: usize = 300;
 
 /// The version of all such documents and messages. Another one is refused politely: see [`Error::Version`].
 pub const VERSION: u32 = 1;
@@ -43,7 +47,7 @@ pub trait Document: Serialize + DeserializeOwned {
     /// [`Error::Version`] of a newer failcake; [`Error::Bad`].
     fn from_text(text: &str) -> Result<Self, Error> {
         check_version(text)?;
-        serde_json::from_str(text).map_err(|error| Error::Bad { key: Self::WHAT, why: error.to_string() })
+        serde_json::from_str(text).map_err(|error| bad(Self::WHAT, &error))
     }
 }
 
@@ -54,6 +58,13 @@ fn check_version(text: &str) -> Result<(), Error> {
     }
     let only: Only = serde_json::from_str(text).map_err(|_| Error::Missing("version"))?;
     if only.version == VERSION { Ok(()) } else { Err(Error::Version(only.version)) }
+}
+
+/// What does not parse is anybody's, and the error that quotes it is read on terminals and in logs.
+fn bad(key: &'static str, error: &serde_json::Error) -> Error {
+    let mut why = printable(&error.to_string());
+    cut(&mut why, WHY_MAX);
+    Error::Bad { key, why }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -75,6 +86,25 @@ pub(super) fn body(about: &str, rest: &impl Serialize) -> String {
 pub(super) fn parse<T: DeserializeOwned>(envelope: &Envelope<'_>, key: &'static str) -> Result<T, Error> {
     let text = envelope.json().ok_or(Error::Missing("JSON line"))?;
     check_version(text)?;
-    let wire: Wire<T> = serde_json::from_str(text).map_err(|error| Error::Bad { key, why: error.to_string() })?;
+    let wire: Wire<T> = serde_json::from_str(text).map_err(|error| bad(key, &error))?;
     Ok(wire.rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deploy::{PlanId, Report};
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_document_disturbs_no_terminal_and_has_an_end() {
+        for word in ["\\u001b[2J\\u202e".to_owned(), "x".repeat(100_000)] {
+            let id = PlanId::new();
+            let text = format!(
+                r#"{{"version":1,"about":"{id}","node":"web01","time":"2026-01-01T00:00:00Z","answer":{{"is":"{word}"}}}}"#
+            );
+            let why = Report::from_text(&text).unwrap_err().to_string();
+            assert!(why.starts_with("report: unknown variant `"), "{why}");
+            assert!(!why.contains(['\u{1b}', '\u{202e}']) && why.len() < 400, "{why}");
+        }
+    }
 }

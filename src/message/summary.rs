@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use super::build::Build;
 use super::push::{Kind, Push};
 use super::revision::Revision;
+use super::terminal::printable;
 use super::{BODY_MAX, Envelope, EventId, EventType, HUMAN_SUBJECT, READ_MAX};
 use crate::name::{Glob, RefName, RepoName, Rev};
 
@@ -206,41 +207,6 @@ fn one_line(text: &str) -> Cow<'_, str> {
     super::one_line(&text[..end])
 }
 
-/// Would it do something to a terminal other than be seen: controls (C1 too), and what hides text or turns its direction?
-fn is_disturbing(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// `text` for a terminal: what would disturb it is written out, `\u{1b}`.
-pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_disturbing(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
-
-/// JSON text for a terminal: all that JSON lets stand in its strings and would disturb one is escaped.
-pub fn printable_json(value: &serde_json::Value) -> String {
-    let text = value.to_string();
-    if !text.contains(is_disturbing) {
-        return text;
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_disturbing(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,13 +270,9 @@ mod tests {
     fn nothing_disturbs_a_terminal() {
         let hostile = "\u{1b}]0;owned\u{7}\r\u{9b}31m\u{202e}gpj.\u{200b}\u{e0041}";
         let summary = of(&[("subject", hostile)], "x");
-        assert_eq!(summary.line, r"\u{1b}]0;owned\u{7}\r\u{9b}31m\u{202e}gpj.\u{200b}\u{e0041}");
+        assert_eq!(summary.line, printable(hostile));
         assert!(!summary.subject.unwrap().contains(char::is_control));
-        assert!(!of(&[], hostile).line.contains(is_disturbing));
-        let json = serde_json::json!({ "a": hostile });
-        let text = printable_json(&json);
-        assert!(!text.contains(is_disturbing), "{text}");
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), json);
+        assert_eq!(of(&[], hostile).line, printable(hostile));
         assert!(of(&[("subject", &"x".repeat(60_000))], "x").line.chars().count() <= LINE_MAX + 1, "bounded");
     }
 

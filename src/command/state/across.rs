@@ -10,11 +10,14 @@ use crate::command::FAILED;
 use crate::config::Config;
 use crate::fleet::{newest, survey};
 use crate::message::deploy::{Answer, SiteState, Subject};
+use crate::message::terminal::{printable, printable_json};
 use crate::name::{NodeName, SiteName};
 
 #[derive(Serialize)]
 struct Row {
     node: NodeName,
+    /// By something that counts.
+    answered: bool,
     /// The node's own key says so.
     verified: bool,
     /// `None`: no answer, or no such site there.
@@ -34,40 +37,43 @@ pub(super) fn run(
     patience: Duration,
     json: bool,
 ) -> anyhow::Result<ExitCode> {
-    let said = survey(Some(filter), Subject::State { site: site.cloned() }, config, patience)?.said;
+    let survey = survey(Some(filter), Subject::State { site: site.cloned() }, config, patience)?;
     let mut rows = Vec::new();
-    for (node, told) in said {
+    for (node, told) in survey.said {
         let silent = told.is_none();
+        let answered = told.as_ref().is_some_and(|told| told.counts);
         let verified = told.as_ref().is_some_and(|told| told.is_verified);
         let sites = match told.map(|told| told.answer) {
             Some(Answer::State { sites }) => sites,
             _ => Vec::new(),
         };
-        let row = |site| Row { node: node.clone(), verified, site, behind: false, silent };
+        let row = |site| Row { node: node.clone(), answered, verified, site, behind: false, silent };
         if sites.is_empty() {
             rows.push(row(None));
         }
         rows.extend(sites.into_iter().map(|site| row(Some(site))));
     }
-    let newest = newest(rows.iter().flat_map(|row| &row.site));
+    // Nobody's word must not make all others look behind.
+    let newest = newest(rows.iter().filter(|row| row.answered).flat_map(|row| &row.site));
     for row in &mut rows {
         row.behind = row.site.as_ref().is_some_and(|it| newest.get(&it.site).is_some_and(|commit| it.commit.as_ref() != Some(commit)));
     }
     let mut stdout = std::io::stdout().lock();
     if json {
-        writeln!(stdout, "{}", serde_json::to_string(&rows)?)?;
+        writeln!(stdout, "{}", printable_json(serde_json::to_string(&rows)?))?;
     } else {
         for row in &rows {
+            let doubt = if row.verified || row.silent { "" } else { "  (not signed)" };
             let Some(site) = &row.site else {
                 let why = if row.silent { "no answer" } else { "has no such site" };
-                writeln!(stdout, "{}  {why}", row.node)?;
+                writeln!(stdout, "{}  {why}{doubt}", row.node)?;
                 continue;
             };
             let behind = if row.behind { "  behind" } else { "" };
-            let doubt = if row.verified { "" } else { "  (not signed)" };
             let note = site.note.as_ref().map_or_else(String::new, |note| format!("  {note}"));
-            writeln!(stdout, "{}  {}  {}{behind}{note}{doubt}", row.node, site.site, site.in_words())?;
+            let (words, note) = (printable(&site.in_words()), printable(&note));
+            writeln!(stdout, "{}  {}  {words}{behind}{note}{doubt}", row.node, site.site)?;
         }
     }
-    Ok(if rows.iter().any(|row| row.silent) { ExitCode::from(FAILED) } else { ExitCode::SUCCESS })
+    Ok(if survey.is_complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
 }

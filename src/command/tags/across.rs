@@ -11,6 +11,7 @@ use crate::command::{FAILED, complain};
 use crate::config::Config;
 use crate::fleet::survey;
 use crate::message::deploy::{Answer, Subject, hosts_in_words};
+use crate::message::terminal::{printable, printable_json};
 use crate::name::{NodeName, RepoName};
 
 #[derive(Serialize)]
@@ -26,17 +27,19 @@ struct Row {
 
 /// Prints the tags, newest first, and marks those that not every machine has.
 pub(super) fn run(repo: &RepoName, filter: &str, config: &Config, patience: Duration, json: bool) -> anyhow::Result<ExitCode> {
-    let said = survey(Some(filter), Subject::Tags { repo: repo.clone() }, config, patience)?.said;
+    let survey = survey(Some(filter), Subject::Tags { repo: repo.clone() }, config, patience)?;
     // A tag that was moved is one row for each commit: nodes that differ must be seen.
     let mut rows: BTreeMap<(String, String), (Row, BTreeSet<NodeName>)> = BTreeMap::new();
-    let (mut able, mut is_complete) = (BTreeSet::new(), true);
-    for (node, told) in said {
-        let tags = match told.map(|told| told.answer) {
-            Some(Answer::Tags { tags, problem: None }) => tags,
+    let (mut able, mut is_complete) = (BTreeSet::new(), survey.is_complete);
+    for (node, told) in survey.said {
+        let (answer, counts) = told.map_or((None, true), |told| (Some(told.answer), told.counts));
+        let tags = match answer {
+            Some(Answer::Tags { tags, problem: None }) if counts => tags,
             other => {
                 is_complete = false;
                 let why = match other {
-                    Some(Answer::Tags { problem: Some(problem), .. }) => problem,
+                    Some(_) if !counts => "its answer is not signed".to_owned(),
+                    Some(Answer::Tags { problem: Some(problem), .. }) => printable(&problem),
                     _ => "no answer".to_owned(),
                 };
                 complain(&format!("{node}: {why}"));
@@ -61,15 +64,15 @@ pub(super) fn run(repo: &RepoName, filter: &str, config: &Config, patience: Dura
     rows.sort_by(|a, b| when(b).cmp(&when(a)).then_with(|| b.tag.cmp(&a.tag)));
     let mut stdout = std::io::stdout().lock();
     if json {
-        writeln!(stdout, "{}", serde_json::to_string(&rows)?)?;
+        writeln!(stdout, "{}", printable_json(serde_json::to_string(&rows)?))?;
     } else {
         for row in &rows {
             let list = |what: &str, nodes: &[NodeName]| match nodes {
                 [] => String::new(),
                 nodes => format!("  {what} {}", hosts_in_words(nodes)),
             };
-            let commit = row.commit.get(..7).unwrap_or("?");
-            writeln!(stdout, "{}  {commit}  {}{}{}", row.tag, row.date, list("live on", &row.live), list("not on", &row.missing))?;
+            let tag = printable(&format!("{}  {}  {}", row.tag, row.commit.get(..7).unwrap_or("?"), row.date));
+            writeln!(stdout, "{tag}{}{}", list("live on", &row.live), list("not on", &row.missing))?;
         }
     }
     Ok(if is_complete { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })

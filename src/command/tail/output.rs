@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
 use super::ears::Event;
-use crate::message::summary::{printable, printable_json};
+use crate::message::terminal::{printable, printable_json};
 
 /// Topics' keys are shorter.
 const WIDTH: usize = 17;
@@ -55,7 +55,7 @@ pub(super) fn json_line(event: &Event) -> String {
         // Of repeated ones the first counts.
         headers.entry(name.clone()).or_insert_with(|| Value::from(value.as_str()));
     }
-    printable_json(&json!({
+    let json = json!({
         "id": summary.id.map(|id| id.to_string()),
         "type": summary.kind,
         "time": summary.time.map(|time| time.to_string()),
@@ -69,5 +69,6 @@ pub(super) fn json_line(event: &Event) -> String {
         "headers": headers,
         "body": String::from_utf8_lossy(&event.frame.body),
         "data": summary.json,
-    }))
+    });
+    printable_json(json.to_string())
 }
