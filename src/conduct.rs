@@ -33,7 +33,7 @@ use crate::signature::{self, StepError};
 
 use interrupt::Interrupts;
 use run::Conductor;
-use store::{Note, Store};
+use store::Store;
 use view::{View, count};
 
 pub use options::Options;
@@ -191,13 +191,12 @@ pub fn begin(
 pub fn resume(config: &Config, id: PlanId, patience: Option<Duration>, json: bool) -> Result<Finish, Error> {
     let mut interrupts = Interrupts::listen()?;
     let (kept, notes) = Store::open(&config.bus.spool)?.take(id)?;
-    let over = notes.iter().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None });
     let machine = options::for_machine(&kept.plan.policy, patience);
     let machine = machine.map_err(|error| Error::Unknown { id, why: error.to_string() })?;
     let connection = run::connect(config)?;
     run::wait_for_broker(&connection, &mut interrupts)?;
     let conductor = Conductor::new(config, connection, kept, machine, View::new(json), &mut interrupts)?;
-    match over {
+    match store::ended(&notes) {
         Some(outcome) => conductor.say_it_is_over(outcome),
         None => conductor.run(&notes),
     }

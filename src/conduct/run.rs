@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Error;
 use super::interrupt::Interrupts;
 use super::said::wire;
-use super::store::{Kept, Note};
+use super::store::{Kept, Note, stopped};
 use super::table;
 use super::view::{Details, Line, View, names, print};
 use crate::bus::{Connection, Incoming, Target};
@@ -157,6 +157,10 @@ impl<'a> Conductor<'a> {
         let plan = self.kept.plan.clone();
         self.view.begin(&plan);
         self.announce(&format!("{} begins {} of {} on {}", plan.who, plan.action, plan.site, names(&plan.hosts)));
+        if let Some((why, rolls_back)) = stopped(before) {
+            self.view.note("it was being stopped, and that is gone on with; to deploy it after all, make a new plan");
+            self.rollout.was_stopping(why.to_owned(), rolls_back);
+        }
         self.speak();
         // A host that failed is not asked whether it still has: it may not even be there any more.
         for note in before {
@@ -211,7 +215,9 @@ impl<'a> Conductor<'a> {
     fn show(&mut self) {
         while let Some(event) = self.rollout.poll_event() {
             match &event {
-                rollout::Event::Stopping { why, .. } => self.notes.push(Note::Stopped { why: why.clone() }),
+                rollout::Event::Stopping { why, rolls_back } => {
+                    self.notes.push(Note::Stopped { why: why.clone(), rolls_back: *rolls_back });
+                }
                 // Told once: it comes again with each moment that time stood still.
                 rollout::Event::Bake { until } if self.bake.replace(*until).is_some() => continue,
                 rollout::Event::Batch { .. } => self.bake = None,

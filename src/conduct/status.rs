@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::interrupt::Interrupts;
 use super::said::{Detail, failure, plain};
-use super::store::{Note, Seen, Store};
+use super::store::{Note, Seen, Store, ended, stopped};
 use super::table::{self, Row};
 use super::view::{Line, count, print};
 use super::{Error, PATIENCE};
@@ -68,38 +68,30 @@ fn tell(seen: &Seen, rows: Vec<Row<'_>>, json: bool) -> io::Result<()> {
         table::print(plan, &how, &rows)?;
         let mut stderr = anstream::stderr();
         let _ = writeln!(stderr, "plan {} by {}, {:.0}", plan.id, plan.who, plan.issued);
-        if !seen.is_conducted && ended(seen).is_none() {
+        if !seen.is_conducted && ended(&seen.notes).is_none() {
             let _ = writeln!(stderr, "to go on: failcake rollout resume {}", plan.id);
         }
         return Ok(());
     }
     let (site, who, hosts) = (&plan.site, plan.who.as_str(), &plan.hosts[..]);
     print(&Line::Plan { id: plan.id, site, action: plan.action.to_string(), who, hosts, not_after: plan.not_after });
-    if let Some(outcome) = ended(seen) {
-        print(&Line::Ended { outcome, why: stopped(seen) });
+    if let Some(outcome) = ended(&seen.notes) {
+        print(&Line::Ended { outcome, why: stopped(&seen.notes).map(|(why, _)| why) });
     }
     rows.into_iter().map(Line::Result).for_each(|row| print(&row));
     Ok(())
 }
 
-fn ended(seen: &Seen) -> Option<Outcome> {
-    seen.notes.iter().rev().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None })
-}
-
-fn stopped(seen: &Seen) -> Option<&str> {
-    seen.notes.iter().rev().find_map(|note| if let Note::Stopped { why } = note { Some(why.as_str()) } else { None })
-}
-
 /// How it ended, in words, or how it stands.
 fn how(seen: &Seen) -> String {
-    let word = match (ended(seen), seen.is_conducted) {
+    let word = match (ended(&seen.notes), seen.is_conducted) {
         (Some(Outcome::Success), _) => "success",
         (Some(Outcome::Stopped), _) => "stopped",
         (Some(Outcome::RolledBack), _) => "rolled back",
         (None, true) => "under way",
         (None, false) => "left in the middle",
     };
-    let why = stopped(seen).filter(|_| ended(seen) != Some(Outcome::Success));
+    let why = stopped(&seen.notes).map(|(why, _)| why).filter(|_| ended(&seen.notes) != Some(Outcome::Success));
     why.map_or_else(|| word.to_owned(), |why| format!("{word}: {}", plain(why)))
 }
 

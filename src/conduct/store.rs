@@ -85,9 +85,25 @@ pub enum Note {
     Stopped {
         /// Why, for people.
         why: String,
+        /// Hosts that are live are to go back.
+        #[serde(default)]
+        rolls_back: bool,
     },
     /// It is over.
     Ended(Outcome),
+}
+
+/// Why no further host was to begin, and whether live ones were to go back: as it was noted last.
+pub fn stopped(notes: &[Note]) -> Option<(&str, bool)> {
+    notes.iter().rev().find_map(|note| match note {
+        Note::Stopped { why, rolls_back } => Some((why.as_str(), *rolls_back)),
+        _ => None,
+    })
+}
+
+/// How it ended.
+pub fn ended(notes: &[Note]) -> Option<Outcome> {
+    notes.iter().rev().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None })
 }
 
 /// All plans of this user.

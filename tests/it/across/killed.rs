@@ -105,8 +105,17 @@ fn ctrl_c_twice_leaves_and_says_what_runs_on() {
     let plan = held.fleet.newest_plan();
     assert!(told.contains(&format!("to go on: failcake rollout resume {plan}\n")), "{told}");
     held.go_on();
-    held.fleet.operator(["rollout", "resume", &plan]).run().success();
-    held.assert_done();
+    // It was being stopped: whoever goes on with it goes on with that.
+    let resumed = held.fleet.operator(["rollout", "resume", &plan]).run().code(1);
+    let resumed =
+        resumed.stderr_has("it was being stopped, and that is gone on with; to deploy it after all, make a new plan");
+    resumed
+        .stderr_has("stopping: the operator stopped it; no further host begins\n")
+        .stdout_has("1 of 3 hosts live; stopped: the operator stopped it\n")
+        .stdout_has("\n  web02  dropped\n  web03  dropped\n");
+    assert_eq!(held.fleet.all_serve(), ["v2", "v1", "v1"]);
+    held.fleet.deploy("v2", "web*", &["--batch", "1"]).run().success();
+    assert_eq!(held.fleet.all_serve(), ["v2"; 3]);
 }
 
 #[test]
