@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use super::interrupt::Interrupts;
+use super::presence::{Moment, Presence};
 use super::said::wire;
 use super::store::{Kept, Note, stopped};
 use super::table;
@@ -82,13 +83,19 @@ pub enum Finish {
     Failure,
 }
 
-/// The broker is back, and nodes are still on their way to it: silence means nothing yet, so time goes on standing still in
+/// The broker is back (or this process is), and nodes are still on their way to it: silence means nothing yet, so time goes on standing still in
 /// the machine.
 #[derive(Debug, Clone, Copy)]
 struct Grace {
     until: Instant,
     /// When all that is open is asked again.
     next: Instant,
+}
+
+impl Grace {
+    fn after(away: Duration, now: Instant) -> Grace {
+        Grace { until: now + away.min(COME_BACK) + ASK_AGAIN, next: now + ASK_AGAIN }
+    }
 }
 
 /// One rollout.
@@ -114,10 +121,13 @@ pub(super) struct Conductor<'a> {
     /// Since when the broker is gone, and why, as it was told.
     lost: Option<(Instant, String)>,
     grace: Option<Grace>,
+    presence: Presence,
     /// They know that it is over.
     parted: BTreeSet<NodeName>,
     bake: Option<Instant>,
     stopped: bool,
+    /// Another process ended it: the machine begins nothing here, and what it thinks is not shown.
+    is_past: bool,
 }
 
 impl<'a> Conductor<'a> {
@@ -129,6 +139,7 @@ impl<'a> Conductor<'a> {
         view: View,
         interrupts: &'a mut Interrupts,
     ) -> Result<Conductor<'a>, Error> {
+        let presence = Presence::new(&policy, Moment::now());
         let rollout = Rollout::new(kept.plan.hosts.clone(), policy, Instant::now())?;
         Ok(Conductor {
             config,
@@ -146,9 +157,11 @@ impl<'a> Conductor<'a> {
             doubted: BTreeSet::new(),
             lost: None,
             grace: None,
+            presence,
             parted: BTreeSet::new(),
             bake: None,
             stopped: false,
+            is_past: false,
         })
     }
 
@@ -188,7 +201,7 @@ impl<'a> Conductor<'a> {
             let picture = self.view.draw(&self.rollout, &self.details, self.bake);
             let again = self.grace.map(|grace| grace.next);
             let until = picture.into_iter().chain(self.rollout.poll_timeout()).chain(again).min();
-            wait(&self.connection, self.interrupts, until)?;
+            self.wait(until)?;
             if let Err(cause) = self.listen() {
                 return Ok(self.leave(&format!("no broker any more: {cause}")));
             }
@@ -213,6 +226,9 @@ impl<'a> Conductor<'a> {
     }
 
     fn show(&mut self) {
+        if self.is_past {
+            return;
+        }
         while let Some(event) = self.rollout.poll_event() {
             match &event {
                 rollout::Event::Stopping { why, rolls_back } => {
@@ -303,7 +319,7 @@ impl<'a> Conductor<'a> {
             away = now.saturating_duration_since(since);
             self.view.note(&format!("connected to {address} again"));
         }
-        self.grace = Some(Grace { until: now + away.min(COME_BACK) + ASK_AGAIN, next: now + ASK_AGAIN });
+        self.grace = Some(Grace::after(away, now));
     }
 
     fn is_lost(&mut self, cause: String) {
@@ -316,6 +332,25 @@ impl<'a> Conductor<'a> {
             self.view.note(&format!("no broker: {cause}; hosts go on with what they began, this waits"));
         }
         self.lost = Some((since, cause));
+    }
+
+    /// Until something comes, a signal does, or it is time. Says for how long this process was away, if it was.
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<Duration> {
+        let since = Instant::now();
+        wait(&self.connection, self.interrupts, until)?;
+        let Some(away) = self.presence.look(until, Moment::now()) else { return Ok(Duration::ZERO) };
+        // Without a broker time stands still already.
+        if self.live {
+            let now = Instant::now();
+            let seconds = away.as_secs_f64();
+            self.view.note(&format!(
+                "this process stood still for {seconds:.1} s; nobody is silent for that, hosts are asked again"
+            ));
+            self.rollout.disconnected(since);
+            self.rollout.connected(now);
+            self.grace = Some(Grace::after(away, now));
+        }
+        Ok(away)
     }
 
     /// Asks again those that may just have come back to the broker, and ends the grace.
@@ -424,36 +459,39 @@ impl<'a> Conductor<'a> {
     }
 
     /// Tells once more that it is over: for hosts that were away when it ended, and keep the site from the next plan.
-    pub fn say_it_is_over(mut self, outcome: Outcome) -> Result<Finish, Error> {
-        let hosts = self.kept.plan.hosts.clone();
-        let left = self.part(hosts, outcome)?;
-        let id = self.kept.plan.id;
-        if left.is_empty() {
-            self.view.note(&format!("plan {id} is over, and every host knows it"));
-            return Ok(Finish::Success);
+    pub fn say_it_is_over(mut self, outcome: Outcome, notes: &[Note]) -> Result<Finish, Error> {
+        let plan = self.kept.plan.clone();
+        self.is_past = true;
+        self.view.begin(&plan);
+        let left = self.part(plan.hosts, outcome)?;
+        let (finish, how) = match left.is_empty() {
+            true => (Finish::Success, "every host knows it".to_owned()),
+            false => (Finish::Failure, format!("did not answer to that: {}", all(&left))),
+        };
+        self.view.note(&format!("plan {} is over, and {how}", plan.id));
+        if let View::Json = self.view {
+            print(&Line::Ended { outcome, why: stopped(notes).map(|(why, _)| why) });
         }
-        self.view.note(&format!("plan {id} is over, and did not answer to that: {}", all(&left)));
-        Ok(Finish::Failure)
+        Ok(finish)
     }
 
     /// Says the verdict until all of these hosts have heard it, for a while; gives those that have not.
     fn part(&mut self, hosts: Vec<NodeName>, outcome: Outcome) -> Result<Vec<NodeName>, Error> {
-        let until = Instant::now() + FAREWELL;
+        let mut until = Instant::now() + FAREWELL;
         let mut next = Instant::now();
+        let mut gave_up = false;
         loop {
             let left: Vec<NodeName> = hosts.iter().filter(|host| !self.parted.contains(*host)).cloned().collect();
             let now = Instant::now();
-            if left.is_empty() || now >= until || self.interrupts.count() > 1 {
+            if left.is_empty() || gave_up || now >= until || self.interrupts.count() > 1 {
                 return Ok(left);
             }
             if now >= next {
                 next = now + SAY_AGAIN;
                 self.send(rollout::Order { step: rollout::Step::Verdict, hosts: left, canary: false }, Some(outcome));
             }
-            wait(&self.connection, self.interrupts, Some(next.min(until)))?;
-            if self.listen().is_err() {
-                return Ok(Vec::new());
-            }
+            until += self.wait(Some(next.min(until)))?;
+            gave_up = self.listen().is_err();
         }
     }
 
