@@ -29,7 +29,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// An order is good for so long: it is sent again for as long as it is meant.
 const ORDER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
-/// So many messages are taken before the clock and Ctrl-C get their turn.
+/// So many messages are taken before the clock and Ctrl-C get their turn: none of them costs a process.
 const IN_A_ROW: usize = 1000;
 /// Nodes come back to a broker that was away after as long again, at most.
 const COME_BACK: Duration = Duration::from_secs(30);
@@ -284,28 +284,39 @@ impl<'a> Conductor<'a> {
         self.connection.send(Frame::send(&events, event.headers, event.body.into_bytes()));
     }
 
-    /// Takes all that came. An error: nothing will come any more.
+    /// Takes what came. An error: nothing will come any more.
     fn listen(&mut self) -> Result<(), String> {
-        let mut replies = Vec::new();
+        let (now, mut end) = (jiff::Timestamp::now(), Ok(()));
         // Not without end: whoever floods the topic holds up neither the clock nor Ctrl-C.
         for _ in 0..IN_A_ROW {
             let Some(incoming) = self.connection.receive(Some(Duration::ZERO)) else { break };
             match incoming {
-                Incoming::Message(message) => replies.extend(self.read(&message.frame)),
+                Incoming::Message(message) => {
+                    let Some(reply) = self.read(&message.frame) else { continue };
+                    let (plan, rollout) = (self.kept.plan.id, &self.rollout);
+                    let is_meant = |report: &Report| report.about == plan && rollout.host(&report.node).is_some();
+                    if let Some(heard) = self.ear.hear_known(&reply, now, is_meant) {
+                        self.hear(heard);
+                    }
+                }
                 Incoming::Connected(peer) => self.is_connected(&peer.address),
                 Incoming::Lost { cause, .. } => self.is_lost(cause),
-                Incoming::GaveUp { cause } => return Err(cause),
+                Incoming::GaveUp { cause } => end = Err(cause),
             }
         }
-        // All that is here at once: ssh-keygen then runs for several nodes side by side.
-        for heard in self.ear.hear_all(&replies, jiff::Timestamp::now()) {
-            match heard {
-                Heard::Verified(report) => self.take(report),
-                Heard::Unsigned(report) => self.doubt(Some(report.node), "it is not signed"),
-                Heard::Doubted { node, why } => self.doubt(node, &why),
-            }
+        // Whose key is not known yet comes after all that are, and only a few at a time.
+        for heard in self.ear.check_some() {
+            self.hear(heard);
         }
-        Ok(())
+        end
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Verified(report) => self.take(report),
+            Heard::Unsigned(report) => self.doubt(Some(report.node), "it is not signed"),
+            Heard::Doubted { node, why } => self.doubt(node, &why),
+        }
     }
 
     fn is_connected(&mut self, address: &str) {
@@ -337,7 +348,8 @@ impl<'a> Conductor<'a> {
     /// Until something comes, a signal does, or it is time. Says for how long this process was away, if it was.
     fn wait(&mut self, until: Option<Instant>) -> io::Result<Duration> {
         let since = Instant::now();
-        wait(&self.connection, self.interrupts, until)?;
+        let at_once = self.ear.is_behind().then_some(since);
+        wait(&self.connection, self.interrupts, at_once.or(until))?;
         let Some(away) = self.presence.look(until, Moment::now()) else { return Ok(Duration::ZERO) };
         // Without a broker time stands still already.
         if self.live {

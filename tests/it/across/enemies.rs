@@ -48,14 +48,17 @@ impl Enemy<'_> {
     }
 
     fn send(&self, reply: &Reply, subject: &str) {
-        let event = reply.event(jiff::Timestamp::now(), subject, "trust me");
-        let mut publisher = Publisher::connect(&target(&self.url, None), std::time::Instant::now() + PATIENCE).unwrap();
-        publisher
-            .publish(
-                vec![Frame::send(REPLIES, event.headers, event.body.into_bytes())],
-                std::time::Instant::now() + PATIENCE,
-            )
-            .unwrap();
+        self.send_all([reply.clone()], subject);
+    }
+
+    fn send_all(&self, replies: impl IntoIterator<Item = Reply>, subject: &str) {
+        let frame = |reply: Reply| {
+            let event = reply.event(jiff::Timestamp::now(), subject, "trust me");
+            Frame::send(REPLIES, event.headers, event.body.into_bytes())
+        };
+        let until = std::time::Instant::now() + PATIENCE;
+        let mut publisher = Publisher::connect(&target(&self.url, None), until).unwrap();
+        publisher.publish(replies.into_iter().map(frame).collect(), until).unwrap();
     }
 }
 
@@ -142,6 +145,32 @@ fn nobody_else_can_say_failed_and_a_repetition_changes_nothing() {
     gate.open();
     assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
     assert_eq!(fleet.all_serve(), ["v1", "v1"]);
+}
+
+/// A broken-in node makes up vouches, thousands of them, and each would cost the operator a process.
+#[test]
+fn a_flood_in_one_hosts_name_makes_no_other_silent() {
+    let mut fleet = Fleet::new(&["web01", "web02", "web03"]);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    let gate = fleet.gate("turn");
+    fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST != web01 ] || {{ {}; }}", gate.script()))]);
+    fleet.start();
+    let more = ["--patience", "3s", "--batch", "1", "--on-failure", "rollback"];
+    let mut operator = fleet.deploy("v1", "web*", &more).start();
+    gate.wait_for("web01");
+    let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
+    let (signed, key) = enemy.vouch("web02", "web03");
+    let (vouch, document) = (Vouch::from_text(&signed.document).unwrap(), enemy.live("web02"));
+    let said = Signed { signature: key.sign(document.as_bytes()), document };
+    let made_up = |number: i64| {
+        let not_after = vouch.not_after + jiff::SignedDuration::from_secs(number);
+        let document = Vouch { not_after, ..vouch.clone() }.to_text();
+        Reply { vouch: Some(Signed { document, ..signed.clone() }), report: said.clone() }
+    };
+    enemy.send_all((0..4000).map(made_up), &enemy.plan.to_string());
+    gate.open();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1"; 3]);
 }
 
 fn read(frame: &Frame) -> Option<Reply> {
