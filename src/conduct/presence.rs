@@ -27,13 +27,16 @@ impl Moment {
 #[derive(Debug)]
 pub(super) struct Presence {
     last: Moment,
-    /// A gap that is no longer makes nobody silent who is not so anyway. Machines under load are late by less.
+    /// A gap that is no longer makes nobody silent who is not so anyway.
     least: Duration,
 }
 
+/// Late by less are busy machines and slow disks, again and again, and then time must go on all the same.
+const BUSY: Duration = Duration::from_secs(1);
+
 impl Presence {
     pub fn new(policy: &Policy, now: Moment) -> Presence {
-        Presence { last: now, least: policy.silence.min(policy.answer_within) / 4 }
+        Presence { last: now, least: (policy.silence.min(policy.answer_within) / 4).max(BUSY) }
     }
 
     /// After a wait that was to end at `until` or before: for how long nobody was there, if that matters.

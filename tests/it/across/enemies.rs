@@ -5,6 +5,7 @@ use failcake::message::Envelope;
 use failcake::message::deploy::{Answer, Document as _, PlanId, REPLY_NAMESPACE, Reply, Report, Signed, Step, Vouch};
 use failcake::signature::{Key, PATIENCE, StepKey, sign};
 use failcake::stomp::Frame;
+use nix::sys::signal::Signal;
 
 use super::fleet::Fleet;
 use crate::sandbox::brokers::{Listener, target};
@@ -49,6 +50,19 @@ impl Enemy<'_> {
 
     fn send(&self, reply: &Reply, subject: &str) {
         self.send_all([reply.clone()], subject);
+    }
+
+    /// With vouches for `node`, each another one, none of them by its key.
+    fn flood(&self, node: &str) {
+        let (signed, key) = self.vouch(node, "web03");
+        let (vouch, document) = (Vouch::from_text(&signed.document).unwrap(), self.live(node));
+        let said = Signed { signature: key.sign(document.as_bytes()), document };
+        let made_up = |number: i64| {
+            let not_after = vouch.not_after + jiff::SignedDuration::from_secs(number);
+            let document = Vouch { not_after, ..vouch.clone() }.to_text();
+            Reply { vouch: Some(Signed { document, ..signed.clone() }), report: said.clone() }
+        };
+        self.send_all((0..4000).map(made_up), &self.plan.to_string());
     }
 
     fn send_all(&self, replies: impl IntoIterator<Item = Reply>, subject: &str) {
@@ -159,16 +173,24 @@ fn a_flood_in_one_hosts_name_makes_no_other_silent() {
     let mut operator = fleet.deploy("v1", "web*", &more).start();
     gate.wait_for("web01");
     let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
-    let (signed, key) = enemy.vouch("web02", "web03");
-    let (vouch, document) = (Vouch::from_text(&signed.document).unwrap(), enemy.live("web02"));
-    let said = Signed { signature: key.sign(document.as_bytes()), document };
-    let made_up = |number: i64| {
-        let not_after = vouch.not_after + jiff::SignedDuration::from_secs(number);
-        let document = Vouch { not_after, ..vouch.clone() }.to_text();
-        Reply { vouch: Some(Signed { document, ..signed.clone() }), report: said.clone() }
-    };
-    enemy.send_all((0..4000).map(made_up), &enemy.plan.to_string());
+    enemy.flood("web02");
     gate.open();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1"; 3]);
+}
+
+#[test]
+fn a_flood_in_its_name_does_not_keep_a_host_from_being_heard_for_the_first_time() {
+    let mut fleet = Fleet::new(&["web01", "web02", "web03"]);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    fleet.release("v1", &[]);
+    fleet.start();
+    fleet.node("web02").signal(Signal::SIGSTOP);
+    let mut operator = fleet.deploy("v1", "web*", &["--patience", "6s"]).start();
+    operator.stderr_line("web01 prepared");
+    let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
+    enemy.flood("web02");
+    fleet.node("web02").signal(Signal::SIGCONT);
     assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
     assert_eq!(fleet.all_serve(), ["v1"; 3]);
 }
