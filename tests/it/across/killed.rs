@@ -70,6 +70,8 @@ fn one_process_at_a_time_conducts_a_plan() {
         .stdout_has("; under way\n")
         .stdout_has("\n  web01  switching");
     held.fleet.operator(["rollout", "list"]).run().success().stdout_has(": under way\n");
+    let told = lines(&held.fleet.operator(["rollout", "status", "--json"]).run().success().text()).remove(0);
+    assert_eq!((&told["is_conducted"], &told["is_left"], &told["stopped"]), (&true.into(), &false.into(), &().into()));
     held.go_on();
     assert_eq!(operator.wait().code(), Some(0));
     held.assert_done();
