@@ -236,7 +236,7 @@ complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fis
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fish_seen_subcommand_from status resume list help" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fish_seen_subcommand_from status resume list help" -s V -l version -d 'Print version'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fish_seen_subcommand_from status resume list help" -f -a "status" -d 'Show each host of a plan: what was heard of it, and what it says now'
-complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fish_seen_subcommand_from status resume list help" -f -a "resume" -d 'Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. Hosts of one that is over are told so again: one that was away then keeps its site from other plans until it hears it'
+complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fish_seen_subcommand_from status resume list help" -f -a "resume" -d 'Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. One that was being stopped goes on being stopped. Hosts of one that is over are told so again: one that was away then keeps its site from other plans until it hears it'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fish_seen_subcommand_from status resume list help" -f -a "list" -d 'List the plans that are kept, newest first'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and not __fish_seen_subcommand_from status resume list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from status" -s c -l config -d 'Configuration file [default: $FAILCAKE_CONFIG, a person\'s own, /etc/failcake/failcake.yaml and conf.d]' -r -F
@@ -259,13 +259,13 @@ complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_se
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show each host of a plan: what was heard of it, and what it says now'
-complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. Hosts of one that is over are told so again: one that was away then keeps its site from other plans until it hears it'
+complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. One that was being stopped goes on being stopped. Hosts of one that is over are told so again: one that was away then keeps its site from other plans until it hears it'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the plans that are kept, newest first'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c failcake -n "__fish_failcake_using_subcommand state" -l on -d 'On these machines, over the bus: names, globs, groups, facts (`role=web and dc!=lon`), @FILE' -r
 complete -c failcake -n "__fish_failcake_using_subcommand state" -l within -d 'With --on: how long to wait for the last answer' -r
 complete -c failcake -n "__fish_failcake_using_subcommand state" -s c -l config -d 'Configuration file [default: $FAILCAKE_CONFIG, a person\'s own, /etc/failcake/failcake.yaml and conf.d]' -r -F
-complete -c failcake -n "__fish_failcake_using_subcommand state" -l json -d 'Print JSON: a list of sites, each with `current`, `holder`, `hold`, `problem` and `releases`'
+complete -c failcake -n "__fish_failcake_using_subcommand state" -l json -d 'Print JSON: a list of sites, each with `current`, `holder`, `hold`, `problem` and `releases`; with --on one of what each machine says, with `node`, `silent`, `answered` (in a way that counts), `verified` (signed by it) and `behind`'
 complete -c failcake -n "__fish_failcake_using_subcommand state" -s v -l verbose -d 'Say more on stderr; twice for even more'
 complete -c failcake -n "__fish_failcake_using_subcommand state" -s q -l quiet -d 'Say only errors on stderr'
 complete -c failcake -n "__fish_failcake_using_subcommand state" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -273,7 +273,7 @@ complete -c failcake -n "__fish_failcake_using_subcommand state" -s V -l version
 complete -c failcake -n "__fish_failcake_using_subcommand tags" -l on -d 'On these machines, over the bus: names, globs, groups, facts (`role=web and dc!=lon`), @FILE' -r
 complete -c failcake -n "__fish_failcake_using_subcommand tags" -l within -d 'With --on: how long to wait for the last answer' -r
 complete -c failcake -n "__fish_failcake_using_subcommand tags" -s c -l config -d 'Configuration file [default: $FAILCAKE_CONFIG, a person\'s own, /etc/failcake/failcake.yaml and conf.d]' -r -F
-complete -c failcake -n "__fish_failcake_using_subcommand tags" -l json -d 'Print JSON: a list of tags, each with `tag`, `commit` (of Subversion the revision), `date` and `live`, the sites that serve it'
+complete -c failcake -n "__fish_failcake_using_subcommand tags" -l json -d 'Print JSON: a list of tags, each with `tag`, `commit` (of Subversion the revision), `date` and `live`, the sites that serve it; with --on, the machines that do, and `missing`, those that do not have it'
 complete -c failcake -n "__fish_failcake_using_subcommand tags" -s v -l verbose -d 'Say more on stderr; twice for even more'
 complete -c failcake -n "__fish_failcake_using_subcommand tags" -s q -l quiet -d 'Say only errors on stderr'
 complete -c failcake -n "__fish_failcake_using_subcommand tags" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -281,7 +281,7 @@ complete -c failcake -n "__fish_failcake_using_subcommand tags" -s V -l version 
 complete -c failcake -n "__fish_failcake_using_subcommand nodes" -l on -d 'Only these: names, globs, groups, facts (`role=web and dc!=lon`), @FILE' -r
 complete -c failcake -n "__fish_failcake_using_subcommand nodes" -l within -d 'How long to wait for the last answer' -r
 complete -c failcake -n "__fish_failcake_using_subcommand nodes" -s c -l config -d 'Configuration file [default: $FAILCAKE_CONFIG, a person\'s own, /etc/failcake/failcake.yaml and conf.d]' -r -F
-complete -c failcake -n "__fish_failcake_using_subcommand nodes" -l json -d 'Print JSON: a list of nodes, each with `node`, `answered`, `verified` and what it said'
+complete -c failcake -n "__fish_failcake_using_subcommand nodes" -l json -d 'Print JSON: a list of nodes, each with `node`, `answered` (in a way that counts), `verified` (signed by it) and what it said'
 complete -c failcake -n "__fish_failcake_using_subcommand nodes" -s v -l verbose -d 'Say more on stderr; twice for even more'
 complete -c failcake -n "__fish_failcake_using_subcommand nodes" -s q -l quiet -d 'Say only errors on stderr'
 complete -c failcake -n "__fish_failcake_using_subcommand nodes" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -471,7 +471,7 @@ complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_
 complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from notify-commit" -f -a "svn" -d 'Tells a revision: as Subversion calls the hook post-commit'
 complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from notify-commit" -f -a "payload" -d 'Tells what a webhook\'s body says (GitHub, GitLab, Gitea, Forgejo): the body comes on stdin, or the web server runs this as a CGI program'
 complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from rollout" -f -a "status" -d 'Show each host of a plan: what was heard of it, and what it says now'
-complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from rollout" -f -a "resume" -d 'Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. Hosts of one that is over are told so again: one that was away then keeps its site from other plans until it hears it'
+complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from rollout" -f -a "resume" -d 'Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. One that was being stopped goes on being stopped. Hosts of one that is over are told so again: one that was away then keeps its site from other plans until it hears it'
 complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from rollout" -f -a "list" -d 'List the plans that are kept, newest first'
 complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from access" -f -a "grant" -d 'Let USER into SITE: makes a password, prints it once, sends its hash'
 complete -c failcake -n "__fish_failcake_using_subcommand help; and __fish_seen_subcommand_from access" -f -a "revoke" -d 'End the login of USER to SITE before its time'

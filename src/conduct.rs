@@ -6,6 +6,7 @@
 mod draft;
 mod interrupt;
 mod options;
+mod presence;
 mod run;
 mod said;
 mod screen;
@@ -221,7 +222,7 @@ pub fn resume(config: &Config, id: PlanId, patience: Option<Duration>, json: boo
     run::wait_for_broker(&connection, &mut interrupts)?;
     let conductor = Conductor::new(config, connection, kept, machine, View::new(json), &mut interrupts)?;
     match store::ended(&notes) {
-        Some(outcome) => conductor.say_it_is_over(outcome),
+        Some(outcome) => conductor.say_it_is_over(outcome, &notes),
         None => conductor.run(&notes),
     }
 }

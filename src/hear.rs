@@ -9,6 +9,7 @@
 mod known;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,9 +20,12 @@ use crate::message::deploy::{Document as _, REPLY_NAMESPACE, Reply, Report, Sign
 use crate::name::{NodeName, Principal};
 use crate::signature::{self, verify_step};
 use known::{Known, Seal};
+use waiting::{Held, Waiting};
 
 /// Calls of ssh-keygen at a time.
 const AT_ONCE: usize = 4;
+/// And for each [`Ear::check_some`].
+const IN_A_TURN: usize = 2 * AT_ONCE;
 
 /// What to make of a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +48,7 @@ pub enum Heard {
 pub struct Ear {
     allowed_signers: Option<PathBuf>,
     known: Known,
+    waiting: Waiting,
 }
 
 /// A reply on its way through the checks that cost next to nothing.
@@ -68,7 +73,7 @@ impl Ear {
             Some(path) => Known::open(path, &config.bus.spool)?,
             None => Known::default(),
         };
-        Ok(Ear { allowed_signers, known })
+        Ok(Ear { allowed_signers, known, waiting: Waiting::default() })
     }
 
     /// Checks one reply.
@@ -88,24 +93,78 @@ impl Ear {
                 unknown.insert(*seal, (vouch, signed));
             }
         }
+        let failed = self.find_out(unknown);
+        let verdict = |sorted| match sorted {
+            Sorted::Done(heard) => heard,
+            Sorted::Vouched { report, seal, .. } => self.judge(report, &seal, &failed),
+        };
+        sorted.into_iter().map(verdict).collect()
+    }
+
+    /// Checks one reply without asking ssh-keygen: one with a vouch that was not checked yet is kept for
+    /// [`check_some`](Self::check_some) if `is_meant` says that it is worth it, and gives `None` for now. What is kept has its
+    /// bounds: whoever floods the topic pushes out what came in the same name, and nobody else's; and what ssh-keygen is sure to
+    /// refuse comes after the rest.
+    pub fn hear_known(
+        &mut self,
+        reply: &Reply,
+        now: jiff::Timestamp,
+        is_meant: impl FnOnce(&Report) -> bool,
+    ) -> Option<Heard> {
+        let (report, vouch, seal) = match self.sort(reply, now) {
+            Sorted::Done(heard) => return Some(heard),
+            Sorted::Vouched { report, vouch, seal } => (report, vouch, seal),
+        };
+        match (self.known.verdict(&seal), &reply.vouch) {
+            (None, Some(signed)) if is_meant(&report) => {
+                let looks_good = self.known.looks_good(&vouch, signed);
+                self.waiting.push(Held::new(seal, vouch, signed, report, looks_good));
+                None
+            }
+            _ => Some(self.judge(report, &seal, &BTreeMap::new())),
+        }
+    }
+
+    /// Does [`check_some`](Self::check_some) have anything to do?
+    pub fn is_behind(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Checks a few of the vouches that wait, one name after another, and gives what was said with them. It takes as long as
+    /// a few runs of ssh-keygen, however many wait.
+    pub fn check_some(&mut self) -> Vec<Heard> {
+        let held: Vec<Held> = std::iter::from_fn(|| self.waiting.pop()).take(IN_A_TURN).collect();
+        let unknown = held.iter().map(|held| (held.seal, (&held.vouch, &held.signed))).collect();
+        let failed = self.find_out(unknown);
+        let reports = held.into_iter().flat_map(|held| held.reports.into_iter().map(move |report| (held.seal, report)));
+        reports.map(|(seal, report)| self.judge(report, &seal, &failed)).collect()
+    }
+
+    /// Asks ssh-keygen, and remembers what it said. Gives what is wrong with those that are not good.
+    fn find_out(&mut self, unknown: BTreeMap<Seal, (&Vouch, &Signed)>) -> BTreeMap<Seal, String> {
         let mut failed = BTreeMap::new();
         for (seal, vouch, result) in self.verify(unknown) {
             match result {
                 Ok(()) => self.known.good(seal, vouch.not_after),
-                Err(error) if error.is_refusal() => self.known.bad(seal, error.to_string()),
-                // This machine is to blame: the next time it may be found out.
-                Err(error) => drop(failed.insert(seal, error.to_string())),
+                Err(error) => {
+                    failed.insert(seal, error.to_string());
+                    // Otherwise this machine is to blame: the next time it may be found out.
+                    if error.is_refusal() {
+                        self.known.bad(seal, error.to_string());
+                    }
+                }
             }
         }
-        let verdict = |sorted| match sorted {
-            Sorted::Done(heard) => heard,
-            Sorted::Vouched { report, seal, .. } => match (self.known.verdict(&seal), failed.get(&seal)) {
-                (Some(Ok(())), _) => Heard::Verified(report),
-                (Some(Err(why)), _) => doubted(Some(report.node), &format!("its vouch: {why}")),
-                (None, why) => doubted(Some(report.node), why.map_or("its vouch was not checked", String::as_str)),
-            },
-        };
-        sorted.into_iter().map(verdict).collect()
+        failed
+    }
+
+    /// `failed`: what was found out just now, and may not be remembered.
+    fn judge(&self, report: Report, seal: &Seal, failed: &BTreeMap<Seal, String>) -> Heard {
+        match (self.known.verdict(seal), failed.get(seal)) {
+            (Some(Ok(())), _) => Heard::Verified(report),
+            (Some(Err(why)), _) => doubted(Some(report.node), &format!("its vouch: {why}")),
+            (None, why) => doubted(Some(report.node), why.map_or("its vouch was not checked", String::as_str)),
+        }
     }
 
     fn sort(&self, reply: &Reply, now: jiff::Timestamp) -> Sorted {

@@ -341,6 +341,13 @@ impl Rollout {
         self.go_on(now);
     }
 
+    /// The operator before was stopping it when they left: nobody begins now either. All hosts are asked how they stand
+    /// first, as after any resume. To be said before any answer is.
+    pub fn was_stopping(&mut self, why: String, rolls_back: bool) {
+        self.stop = Some(Stop { why: why.clone(), rolls_back });
+        self.events.push_back(Event::Stopping { why, rolls_back });
+    }
+
     /// The driver has no connection: until [`connected`](Self::connected) time stands still here, because silence means
     /// nothing. Take no orders in the meantime.
     pub fn disconnected(&mut self, now: Instant) {

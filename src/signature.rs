@@ -6,6 +6,7 @@
 //!
 //! Sources: ssh-keygen(1) ("ALLOWED SIGNERS"), OpenSSH's PROTOCOL.sshsig.
 
+mod glance;
 mod step;
 
 use std::io::{self, Write as _};
@@ -19,6 +20,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use crate::name::Principal;
 use crate::process::{self, Limits, Outcome, Run};
 
+pub use glance::looks_good;
 pub use step::{StepError, StepKey, verify_step};
 
 /// How long a signature may take where nothing says otherwise: an agent may ask its person, a security key waits for a touch.

@@ -26,8 +26,9 @@ enum What {
         #[arg(long)]
         json: bool,
     },
-    /// Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. Hosts of one that
-    /// is over are told so again: one that was away then keeps its site from other plans until it hears it.
+    /// Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. One that was being
+    /// stopped goes on being stopped. Hosts of one that is over are told so again: one that was away then keeps its site from
+    /// other plans until it hears it.
     Resume {
         /// Which plan.
         id: PlanId,

@@ -1,5 +1,7 @@
 //! The loop: the machine decides, this signs and sends, listens, and keeps what was heard.
 
+mod parting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::AsFd as _;
@@ -10,10 +12,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use super::interrupt::Interrupts;
+use super::presence::{Moment, Presence};
 use super::said::wire;
-use super::store::{Kept, Note};
-use super::table;
-use super::view::{Details, Line, View, names, print};
+use super::store::{Kept, Note, stopped};
+use super::view::{Details, View, names};
 use crate::bus::{Connection, Incoming, Target};
 use crate::config::Config;
 use crate::hear::{Ear, Heard};
@@ -30,18 +32,12 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// An order is good for so long: it is sent again for as long as it is meant.
 const ORDER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
-/// So many messages are taken before the clock and Ctrl-C get their turn.
+/// So many messages are taken before the clock and Ctrl-C get their turn: none of them costs a process.
 const IN_A_ROW: usize = 1000;
 /// Nodes come back to a broker that was away after as long again, at most.
 const COME_BACK: Duration = Duration::from_secs(30);
 /// How often they are asked again meanwhile.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// How long hosts that were there a moment ago are told that it is over.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// And how long those that may have missed the end of an earlier plan.
-const SETTLE: Duration = Duration::from_secs(3);
-/// How often.
-const SAY_AGAIN: Duration = Duration::from_secs(1);
 
 /// Opens the connection; it comes up while other things are looked at.
 pub(super) fn connect(config: &Config) -> io::Result<Connection> {
@@ -86,13 +82,19 @@ pub enum Finish {
     Failure,
 }
 
-/// The broker is back, and nodes are still on their way to it: silence means nothing yet, so time goes on standing still in
+/// The broker is back (or this process is), and nodes are still on their way to it: silence means nothing yet, so time goes on standing still in
 /// the machine.
 #[derive(Debug, Clone, Copy)]
 struct Grace {
     until: Instant,
     /// When all that is open is asked again.
     next: Instant,
+}
+
+impl Grace {
+    fn after(away: Duration, now: Instant) -> Grace {
+        Grace { until: now + away.min(COME_BACK) + ASK_AGAIN, next: now + ASK_AGAIN }
+    }
 }
 
 /// One rollout.
@@ -120,10 +122,13 @@ pub(super) struct Conductor<'a> {
     /// Since when the broker is gone, and why, as it was told.
     lost: Option<(Instant, String)>,
     grace: Option<Grace>,
+    presence: Presence,
     /// They know that it is over.
     parted: BTreeSet<NodeName>,
     bake: Option<Instant>,
     stopped: bool,
+    /// Another process ended it: the machine begins nothing here, and what it thinks is not shown.
+    is_past: bool,
 }
 
 impl<'a> Conductor<'a> {
@@ -135,6 +140,7 @@ impl<'a> Conductor<'a> {
         view: View,
         interrupts: &'a mut Interrupts,
     ) -> Result<Conductor<'a>, Error> {
+        let presence = Presence::new(&policy, Moment::now());
         let rollout = Rollout::new(kept.plan.hosts.clone(), policy, Instant::now())?;
         Ok(Conductor {
             config,
@@ -153,9 +159,11 @@ impl<'a> Conductor<'a> {
             doubted: BTreeSet::new(),
             lost: None,
             grace: None,
+            presence,
             parted: BTreeSet::new(),
             bake: None,
             stopped: false,
+            is_past: false,
         })
     }
 
@@ -164,6 +172,10 @@ impl<'a> Conductor<'a> {
         let plan = self.kept.plan.clone();
         self.view.begin(&plan);
         self.announce(&format!("{} begins {} of {} on {}", plan.who, plan.action, plan.site, names(&plan.hosts)));
+        if let Some((why, rolls_back)) = stopped(before) {
+            self.view.note("it was being stopped, and that is gone on with; to deploy it after all, make a new plan");
+            self.rollout.was_stopping(why.to_owned(), rolls_back);
+        }
         self.speak();
         // A host that failed is not asked whether it still has: it may not even be there any more.
         for note in before {
@@ -191,7 +203,7 @@ impl<'a> Conductor<'a> {
             let picture = self.view.draw(&self.rollout, &self.details, self.bake);
             let again = self.grace.map(|grace| grace.next);
             let until = picture.into_iter().chain(self.rollout.poll_timeout()).chain(again).min();
-            wait(&self.connection, self.interrupts, until)?;
+            self.wait(until)?;
             if let Err(cause) = self.listen() {
                 return Ok(self.leave(&format!("no broker any more: {cause}")));
             }
@@ -216,9 +228,14 @@ impl<'a> Conductor<'a> {
     }
 
     fn show(&mut self) {
+        if self.is_past {
+            return;
+        }
         while let Some(event) = self.rollout.poll_event() {
             match &event {
-                rollout::Event::Stopping { why, .. } => self.notes.push(Note::Stopped { why: why.clone() }),
+                rollout::Event::Stopping { why, rolls_back } => {
+                    self.notes.push(Note::Stopped { why: why.clone(), rolls_back: *rolls_back });
+                }
                 // Told once: it comes again with each moment that time stood still.
                 rollout::Event::Bake { until } if self.bake.replace(*until).is_some() => continue,
                 rollout::Event::Batch { .. } => self.bake = None,
@@ -271,33 +288,42 @@ impl<'a> Conductor<'a> {
         self.connection.send(Frame::send(&events, event.headers, event.body.into_bytes()));
     }
 
-    /// Takes all that came. An error: nothing will come any more.
+    /// Takes what came. An error: nothing will come any more.
     fn listen(&mut self) -> Result<(), String> {
-        let mut replies = Vec::new();
+        let (now, mut end) = (jiff::Timestamp::now(), Ok(()));
         // Not without end: whoever floods the topic holds up neither the clock nor Ctrl-C.
         for _ in 0..IN_A_ROW {
             let Some(incoming) = self.connection.receive(Some(Duration::ZERO)) else { break };
             match incoming {
-                Incoming::Message(message) => replies.extend(self.read(&message.frame)),
+                Incoming::Message(message) => {
+                    let Some(reply) = self.read(&message.frame) else { continue };
+                    let (plan, rollout) = (self.kept.plan.id, &self.rollout);
+                    let is_meant = |report: &Report| report.about == plan && rollout.host(&report.node).is_some();
+                    if let Some(heard) = self.ear.hear_known(&reply, now, is_meant) {
+                        self.hear(heard);
+                    }
+                }
                 Incoming::Connected(peer) => self.is_connected(&peer.address),
                 Incoming::Lost { cause, .. } => self.is_lost(cause),
-                Incoming::GaveUp { cause } => return Err(cause),
+                Incoming::GaveUp { cause } => end = Err(cause),
             }
         }
-        // All that is here at once: ssh-keygen then runs for several nodes side by side.
-        for heard in self.ear.hear_all(&replies, jiff::Timestamp::now()) {
-            match heard {
-                Heard::Verified(report) => match &report.refuses {
-                    Some(refused) if !self.sent.contains(refused) => {
-                        self.doubt(Some(report.node), "it refuses a message that was not sent from here");
-                    }
-                    _ => self.take(report),
-                },
-                Heard::Unsigned(report) => self.doubt(Some(report.node), "it is not signed"),
-                Heard::Doubted { node, why } => self.doubt(node, &why),
-            }
+        // Whose key is not known yet comes after all that are, and only a few at a time.
+        for heard in self.ear.check_some() {
+            self.hear(heard);
         }
-        Ok(())
+        end
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        match heard {
+            Heard::Verified(Report { refuses: Some(refused), node, .. }) if !self.sent.contains(&refused) => {
+                self.doubt(Some(node), "it refuses a message that was not sent from here");
+            }
+            Heard::Verified(report) => self.take(report),
+            Heard::Unsigned(report) => self.doubt(Some(report.node), "it is not signed"),
+            Heard::Doubted { node, why } => self.doubt(node, &why),
+        }
     }
 
     fn is_connected(&mut self, address: &str) {
@@ -311,7 +337,7 @@ impl<'a> Conductor<'a> {
             away = now.saturating_duration_since(since);
             self.view.note(&format!("connected to {address} again"));
         }
-        self.grace = Some(Grace { until: now + away.min(COME_BACK) + ASK_AGAIN, next: now + ASK_AGAIN });
+        self.grace = Some(Grace::after(away, now));
     }
 
     fn is_lost(&mut self, cause: String) {
@@ -324,6 +350,26 @@ impl<'a> Conductor<'a> {
             self.view.note(&format!("no broker: {cause}; hosts go on with what they began, this waits"));
         }
         self.lost = Some((since, cause));
+    }
+
+    /// Until something comes, a signal does, or it is time. Says for how long this process was away, if it was.
+    fn wait(&mut self, until: Option<Instant>) -> io::Result<Duration> {
+        let since = Instant::now();
+        let at_once = self.ear.is_behind().then_some(since);
+        wait(&self.connection, self.interrupts, at_once.or(until))?;
+        let Some(away) = self.presence.look(until, Moment::now()) else { return Ok(Duration::ZERO) };
+        // Without a broker time stands still already.
+        if self.live {
+            let now = Instant::now();
+            let seconds = away.as_secs_f64();
+            self.view.note(&format!(
+                "this process stood still for {seconds:.1} s; nobody is silent for that, hosts are asked again"
+            ));
+            self.rollout.disconnected(since);
+            self.rollout.connected(now);
+            self.grace = Some(Grace::after(away, now));
+        }
+        Ok(away)
     }
 
     /// Asks again those that may just have come back to the broker, and ends the grace.
@@ -409,132 +455,6 @@ impl<'a> Conductor<'a> {
         }
         count > 1 && !self.rollout.is_over()
     }
-
-    fn finish(mut self) -> Result<Finish, Error> {
-        let Some(verdict) = self.rollout.verdict().cloned() else { return Ok(Finish::Failure) };
-        let (word, why) = (outcome(&verdict.outcome), verdict.outcome.why());
-        self.notes.push(Note::Ended(word));
-        self.write_notes();
-        let plan = self.kept.plan.clone();
-        let ended = verdict.outcome.to_string();
-        self.announce(&format!("{}: {} of {}: {ended}", plan.who, plan.action, plan.site));
-        // The machine says it twice. Who was away just then would keep the site from the next plan.
-        let lost = [State::Waiting, State::Unreachable, State::Silent];
-        let there = self.rollout.hosts().iter().filter(|host| !lost.contains(&host.state()));
-        let left = self.part(there.map(|host| host.name().clone()).collect(), word, FAREWELL)?;
-        self.view.end();
-        self.tell(&ended, Some(Line::Ended { outcome: word, why }))?;
-        if !left.is_empty() {
-            let (all, id) = (all(&left), plan.id);
-            self.view.note(&format!("not heard that it is over: {all}; failcake rollout resume {id} tells again"));
-        }
-        Ok(if verdict.outcome == rollout::Outcome::Success { Finish::Success } else { Finish::Failure })
-    }
-
-    /// Tells once more that it is over: for hosts that were away when it ended, and keep the site from the next plan.
-    pub fn say_it_is_over(mut self, outcome: Outcome) -> Result<Finish, Error> {
-        let hosts = self.kept.plan.hosts.clone();
-        let left = self.part(hosts, outcome, FAREWELL)?;
-        let id = self.kept.plan.id;
-        if left.is_empty() {
-            self.view.note(&format!("plan {id} is over, and every host knows it"));
-            return Ok(Finish::Success);
-        }
-        self.view.note(&format!("plan {id} is over, and did not answer to that: {}", all(&left)));
-        Ok(Finish::Failure)
-    }
-
-    /// The same before the next plan for the site, to some of them; gives those that did not answer, and back what the
-    /// next one needs.
-    pub fn settle(
-        mut self,
-        hosts: Vec<NodeName>,
-        outcome: Outcome,
-    ) -> Result<(Vec<NodeName>, Connection, View), Error> {
-        let left = self.part(hosts, outcome, SETTLE)?;
-        if !self.parted.is_empty() {
-            let told: Vec<NodeName> = self.parted.iter().cloned().collect();
-            self.view.note(&format!("told {} first that plan {} is over", all(&told), self.kept.plan.id));
-        }
-        Ok((left, self.connection, self.view))
-    }
-
-    /// Says the verdict until all of these hosts have heard it, for a while; gives those that have not. Who has is noted.
-    fn part(&mut self, hosts: Vec<NodeName>, outcome: Outcome, patience: Duration) -> Result<Vec<NodeName>, Error> {
-        let left = self.say_verdict(hosts, outcome, patience)?;
-        if !self.parted.is_empty() {
-            self.notes.push(Note::Parted(self.parted.iter().cloned().collect()));
-            self.write_notes();
-        }
-        Ok(left)
-    }
-
-    fn say_verdict(
-        &mut self,
-        hosts: Vec<NodeName>,
-        outcome: Outcome,
-        patience: Duration,
-    ) -> Result<Vec<NodeName>, Error> {
-        let until = Instant::now() + patience;
-        let mut next = Instant::now();
-        loop {
-            let left: Vec<NodeName> = hosts.iter().filter(|host| !self.parted.contains(*host)).cloned().collect();
-            let now = Instant::now();
-            if left.is_empty() || now >= until || self.interrupts.count() > 1 {
-                return Ok(left);
-            }
-            if now >= next {
-                next = now + SAY_AGAIN;
-                self.send(rollout::Order { step: rollout::Step::Verdict, hosts: left, canary: false }, Some(outcome));
-            }
-            wait(&self.connection, self.interrupts, Some(next.min(until)))?;
-            if self.listen().is_err() {
-                return Ok(Vec::new());
-            }
-        }
-    }
-
-    /// In the middle. What hosts do they do to the end, and what is staged stays until the plan's time is over.
-    fn leave(mut self, why: &str) -> Finish {
-        self.write_notes();
-        self.view.end();
-        let plan = &self.kept.plan;
-        let of = |states: &[State]| {
-            let hosts = self.rollout.hosts().iter().filter(|host| states.contains(&host.state()));
-            hosts.map(|host| host.name().clone()).collect::<Vec<_>>()
-        };
-        let runs_on = of(&[State::Asked, State::Preparing, State::Switching, State::Aborting, State::RollingBack]);
-        let staged = of(&[State::Prepared]);
-        let resume = format!("failcake rollout resume {}", plan.id);
-        let line = Line::Left { why, runs_on: &runs_on, staged: &staged, resume: &resume };
-        // Nobody may be there any more to read it.
-        let _ = self.tell(why, Some(line));
-        if !matches!(self.view, View::Json) {
-            if !runs_on.is_empty() {
-                self.view.note(&format!("runs on by itself: {}", all(&runs_on)));
-            }
-            if !staged.is_empty() {
-                self.view.note(&format!("staged, and holding the site until {}: {}", plan.not_after, all(&staged)));
-            }
-            self.view.note(&format!("to go on: {resume}"));
-        }
-        Finish::Failure
-    }
-
-    /// Each host by name.
-    fn tell(&self, ended: &str, line: Option<Line<'_>>) -> io::Result<()> {
-        let rows = table::rows(self.rollout.hosts(), &self.details);
-        if !matches!(self.view, View::Json) {
-            return table::print(&self.kept.plan, ended, &rows);
-        }
-        line.iter().for_each(print);
-        rows.into_iter().map(Line::Result).for_each(|row| print(&row));
-        Ok(())
-    }
-}
-
-fn all(hosts: &[NodeName]) -> String {
-    hosts.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// For the nodes: that some hosts never did it is a stop as well.

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::interrupt::Interrupts;
 use super::said::{Detail, failure, plain};
-use super::store::{Note, Seen, Store, ended};
+use super::store::{Note, Seen, Store, ended, stopped};
 use super::table::{self, Row};
-use super::view::{Line, count, print};
+use super::view::{Line, Standing, count, print};
 use super::{Error, PATIENCE};
 use crate::ask::{self, Question};
 use crate::config::Config;
@@ -74,16 +74,20 @@ fn tell(seen: &Seen, rows: Vec<Row<'_>>, json: bool) -> io::Result<()> {
         return Ok(());
     }
     let (site, who, hosts) = (&plan.site, plan.who.as_str(), &plan.hosts[..]);
-    print(&Line::Plan { id: plan.id, site, action: plan.action.to_string(), who, hosts, not_after: plan.not_after });
-    if let Some(outcome) = ended(&seen.notes) {
-        print(&Line::Ended { outcome, why: stopped(seen) });
+    let (ended, stopped) = (ended(&seen.notes), stopped(&seen.notes));
+    let standing = Standing {
+        is_conducted: seen.is_conducted,
+        is_left: !seen.is_conducted && ended.is_none(),
+        stopped: stopped.map(|(why, _)| why),
+        rolls_back: stopped.is_some_and(|(_, rolls_back)| rolls_back),
+    };
+    let (action, not_after) = (plan.action.to_string(), plan.not_after);
+    print(&Line::Plan { id: plan.id, site, action, who, hosts, not_after, standing: Some(standing) });
+    if let Some(outcome) = ended {
+        print(&Line::Ended { outcome, why: stopped.map(|(why, _)| why) });
     }
     rows.into_iter().map(Line::Result).for_each(|row| print(&row));
     Ok(())
-}
-
-fn stopped(seen: &Seen) -> Option<&str> {
-    seen.notes.iter().rev().find_map(|note| if let Note::Stopped { why } = note { Some(why.as_str()) } else { None })
 }
 
 /// How it ended, in words, or how it stands.
@@ -95,7 +99,7 @@ fn how(seen: &Seen) -> String {
         (None, true) => "under way",
         (None, false) => "left in the middle",
     };
-    let why = stopped(seen).filter(|_| ended(&seen.notes) != Some(Outcome::Success));
+    let why = stopped(&seen.notes).map(|(why, _)| why).filter(|_| ended(&seen.notes) != Some(Outcome::Success));
     why.map_or_else(|| word.to_owned(), |why| format!("{word}: {}", plain(why)))
 }
 

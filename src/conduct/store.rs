@@ -89,11 +89,27 @@ pub enum Note {
     Stopped {
         /// Why, for people.
         why: String,
+        /// Hosts that are live are to go back.
+        #[serde(default)]
+        rolls_back: bool,
     },
     /// It is over.
     Ended(Outcome),
     /// These know that it is.
     Parted(Vec<NodeName>),
+}
+
+/// Why no further host was to begin, and whether live ones were to go back: as it was noted last.
+pub fn stopped(notes: &[Note]) -> Option<(&str, bool)> {
+    notes.iter().rev().find_map(|note| match note {
+        Note::Stopped { why, rolls_back } => Some((why.as_str(), *rolls_back)),
+        _ => None,
+    })
+}
+
+/// How it ended, if it did.
+pub fn ended(notes: &[Note]) -> Option<Outcome> {
+    notes.iter().rev().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None })
 }
 
 /// All plans of this user.
@@ -293,11 +309,6 @@ impl Kept {
         let written = self.journal.write_all(text.as_bytes()).and_then(|()| self.journal.sync_data());
         written.map_err(at("write", &self.path))
     }
-}
-
-/// How it ended, if it did.
-pub fn ended(notes: &[Note]) -> Option<Outcome> {
-    notes.iter().rev().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None })
 }
 
 /// Opens the journal to append to it, and locks it until it is closed.

@@ -27,6 +27,9 @@ pub(super) enum Line<'a> {
         who: &'a str,
         hosts: &'a [NodeName],
         not_after: jiff::Timestamp,
+        /// Of a plan after the fact.
+        #[serde(flatten)]
+        standing: Option<Standing<'a>>,
     },
     /// A host's state changed.
     Host { host: &'a NodeName, state: State, why: Option<&'a str> },
@@ -48,6 +51,19 @@ pub(super) enum Line<'a> {
     Left { why: &'a str, runs_on: &'a [NodeName], staged: &'a [NodeName], resume: &'a str },
     /// What became of one host.
     Result(super::table::Row<'a>),
+}
+
+/// How a plan stands in the journal.
+#[derive(Debug, Serialize)]
+pub(super) struct Standing<'a> {
+    /// A process conducts it right now.
+    pub is_conducted: bool,
+    /// None does, and it is not over.
+    pub is_left: bool,
+    /// Why no further host begins.
+    pub stopped: Option<&'a str>,
+    /// Live hosts were to go back then.
+    pub rolls_back: bool,
 }
 
 /// Where it goes.
@@ -77,7 +93,9 @@ impl View {
         let Plan { id, site, who, hosts, not_after, .. } = plan;
         let action = plan.action.to_string();
         match self {
-            View::Json => print(&Line::Plan { id: *id, site, action, who, hosts, not_after: *not_after }),
+            View::Json => {
+                print(&Line::Plan { id: *id, site, action, who, hosts, not_after: *not_after, standing: None });
+            }
             _ => self.say(&format!("plan {id}: {site}: {action} on {}, by {who}", count(hosts.len(), "host"))),
         }
     }

@@ -10,7 +10,7 @@ use ring::digest::{Context, SHA256};
 
 use crate::config::SpoolPlace;
 use crate::durable::{self, Durable};
-use crate::message::deploy::Signed;
+use crate::message::deploy::{REPLY_NAMESPACE, Signed, Vouch};
 use crate::signature;
 use crate::spool::{Limits, Spool};
 
@@ -67,6 +67,12 @@ impl Known {
             return Some(Ok(()));
         }
         self.bad.get(seal).map(|why| Err(why.as_str()))
+    }
+
+    /// May ssh-keygen find it good? For the order in which it is asked.
+    pub fn looks_good(&self, vouch: &Vouch, signed: &Signed) -> bool {
+        let document = signed.document.as_bytes();
+        signature::looks_good(document, &signed.signature, REPLY_NAMESPACE, &self.signers, vouch.node.as_str())
     }
 
     pub fn good(&mut self, seal: Seal, not_after: jiff::Timestamp) {

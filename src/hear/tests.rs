@@ -205,3 +205,74 @@ fn without_allowed_signers_nobody_can_tell() {
     let config = Source { file: Some(world.path("failcake.yaml")) }.load().unwrap();
     assert_eq!(Ear::new(&config).unwrap().hear(&reply, now()), Heard::Unsigned(report));
 }
+
+/// With vouches that nobody would have to check twice: each is another.
+fn flood(name: &str, count: i64, signature: &str) -> Vec<Reply> {
+    let (key, now) = (StepKey::generate().unwrap(), jiff::Timestamp::now());
+    let document = report(name, Answer::Aborted).to_text();
+    let said = Signed { signature: key.sign(document.as_bytes()), document };
+    let vouch = |number| {
+        let not_after = now + jiff::SignedDuration::from_secs(3600 + number);
+        let vouch = Vouch { node: name.parse().unwrap(), key: key.public_base64(), issued: now, not_after };
+        Signed { document: vouch.to_text(), signature: signature.to_owned() }
+    };
+    (0..count).map(|number| Reply { vouch: Some(vouch(number)), report: said.clone() }).collect()
+}
+
+#[test]
+fn a_flood_of_made_up_vouches_holds_up_nobody() {
+    let mut world = World::new();
+    let (known, new) = (world.node("web01", true), world.node("web02", true));
+    let (other, stranger) = (world.node("web03", true), world.node("web02", false));
+    let mut ear = world.ear();
+    let (of_known, known_report) = known.says(Answer::Noted);
+    assert_eq!(ear.hear(&of_known, now()), Heard::Verified(known_report.clone()));
+
+    // One by a stranger's key, and one that was taken from the node itself and is of another document.
+    let mut flood_of = flood("web02", 500, &stranger.vouch.signature);
+    flood_of.extend(flood("web02", 500, &new.vouch.signature));
+    let ((of_new, new_report), (of_other, other_report)) = (new.says(Answer::Aborted), other.says(Answer::Noted));
+    flood_of.insert(500, of_new.clone());
+    flood_of.insert(700, of_other);
+    for reply in &flood_of {
+        assert_eq!(ear.hear_known(reply, now(), |_| true), None);
+        // Said again.
+        assert_eq!(ear.hear_known(reply, now(), |_| true), None);
+    }
+    assert_eq!(ear.hear_known(&of_known, now(), |_| true), Some(Heard::Verified(known_report)));
+    // In a name that nobody waits for.
+    let heard = ear.hear_known(&flood("web99", 1, &stranger.vouch.signature)[0], now(), |_| false).unwrap();
+    assert_eq!(why(heard), "its vouch was not checked");
+
+    // All that is checked, of a thousand; and the nodes themselves are among it.
+    assert!(ear.is_behind());
+    let heard = ear.check_some();
+    assert!(!ear.is_behind());
+    assert!(heard.len() <= IN_A_TURN, "{heard:?}");
+    let verified: Vec<_> = heard.iter().filter(|heard| matches!(heard, Heard::Verified(_))).collect();
+    assert_eq!(verified, [&Heard::Verified(new_report.clone()), &Heard::Verified(other_report)]);
+    assert_eq!(ear.hear_known(&of_new, now(), |_| true), Some(Heard::Verified(new_report)));
+    // What was found bad stays so, without being checked again.
+    let again = flood_of.iter().filter_map(|reply| ear.hear_known(reply, now(), |_| true));
+    assert!(again.into_iter().any(|heard| matches!(heard, Heard::Doubted { node: Some(_), .. })));
+}
+
+#[test]
+fn each_name_has_its_turn_and_what_was_said_first_is_told_first() {
+    let mut world = World::new();
+    let names = ["web01", "web02", "web03", "web04", "web05", "web06", "web07", "web08", "web09", "web10"];
+    let nodes: Vec<Node> = names.into_iter().map(|name| world.node(name, true)).collect();
+    let mut ear = world.ear();
+    let mut said = Vec::new();
+    for answer in [Answer::Accepted, Answer::Aborted] {
+        for node in &nodes {
+            let (reply, report) = node.says(answer.clone());
+            assert_eq!(ear.hear_known(&reply, now(), |_| true), None);
+            said.push(Heard::Verified(report));
+        }
+    }
+    let (first, second) = (ear.check_some(), ear.check_some());
+    assert_eq!((first.len(), second.len(), ear.is_behind()), (2 * IN_A_TURN, 2 * (names.len() - IN_A_TURN), false));
+    let expected: Vec<&Heard> = (0..names.len()).flat_map(|at| [&said[at], &said[names.len() + at]]).collect();
+    assert_eq!(first.iter().chain(&second).collect::<Vec<_>>(), expected);
+}

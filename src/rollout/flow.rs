@@ -80,13 +80,22 @@ impl Rollout {
         }
     }
 
-    /// After a resume: hosts that dropped their release or went back say that the rollout was being stopped.
+    /// After a resume: it was being stopped, or hosts that dropped their release or went back say that it was.
     fn stop_as_before(&mut self, now: Instant) -> bool {
         let went_back = self.count(State::RolledBack) + self.count(State::RollbackFailed);
-        let Some(host) = self.hosts.iter().find(|host| is_undone(host.state)) else { return false };
-        let why = format!("it was stopped before: {} {}", host.name, host.state);
         // Only a failure makes hosts go back; a rollout that its operator stopped is only stopped.
-        self.stop_for(why, went_back > 0 && self.policy.on_failure == OnFailure::Rollback, now);
+        let rolls_back = went_back > 0 && self.policy.on_failure == OnFailure::Rollback;
+        if let Some(stop) = &mut self.stop {
+            stop.rolls_back |= rolls_back;
+            self.drain(now);
+            // Since then, perhaps: as with one that fails after the operator stopped it.
+            let hosts = self.hosts.iter().enumerate();
+            let failed = hosts.filter(|(_, host)| host.state == State::Failed && host.turned).map(|(at, _)| at);
+            self.trouble.extend(failed);
+            return true;
+        }
+        let Some(host) = self.hosts.iter().find(|host| is_undone(host.state)) else { return false };
+        self.stop_for(format!("it was stopped before: {} {}", host.name, host.state), rolls_back, now);
         true
     }
 
@@ -206,7 +215,7 @@ impl Rollout {
         let why = match self.phase {
             Phase::WindingUp | Phase::Farewell { .. } | Phase::Over => return,
             // Others may know more: how it was stopped is decided when all have said how they stand.
-            Phase::Preparing if is_undone(host.state) => return,
+            Phase::Preparing if is_undone(host.state) || self.stop.is_some() => return,
             _ if is_undone(host.state) => {
                 let why = format!("{} {} without being told to", host.name, host.state);
                 return self.stop_for(why, goes_back && host.state != State::Aborted, now);
@@ -241,9 +250,13 @@ impl Rollout {
         if let Some(Stop { why, rolls_back }) = self.stop.clone() {
             self.events.push_back(Event::Stopping { why, rolls_back });
         }
-        if self.phase == Phase::Draining {
-            return;
+        if self.phase != Phase::Draining {
+            self.drain(now);
         }
+    }
+
+    /// Nobody begins from here on.
+    fn drain(&mut self, now: Instant) {
         self.phase = Phase::Draining;
         for at in 0..self.hosts.len() {
             let host = &mut self.hosts[at];

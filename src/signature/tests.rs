@@ -52,6 +52,20 @@ impl World {
     }
 }
 
+/// As the room's own; and what holds looked good before.
+fn verify(
+    document: &[u8],
+    signature: &str,
+    namespace: &str,
+    allowed_signers: &Path,
+    principal: &Principal,
+) -> Result<Verified, Error> {
+    let result = super::verify(document, signature, namespace, allowed_signers, principal);
+    let signers = std::fs::read(allowed_signers).unwrap_or_default();
+    assert!(result.is_err() || looks_good(document, signature, namespace, &signers, principal.as_str()), "{result:?}");
+    result
+}
+
 fn ops() -> Principal {
     "ops@example.org".parse().unwrap()
 }
@@ -112,6 +126,31 @@ fn an_altered_document_a_wrong_namespace_and_an_unknown_signer_are_refused_with_
         refused(verify(b"deploy v1", nonsense, NS, &signers, &ops()));
         assert!(find_principals(nonsense, &signers).unwrap_err().is_refusal());
     }
+}
+
+#[test]
+fn a_glance_tells_what_is_not_worth_a_process() {
+    let world = World::new();
+    let (public, other) = (world.key("ours", "ed25519", ""), world.key("theirs", "ed25519", ""));
+    let signers = format!("# {other}\nops@example.org namespaces=\"{NS}\" {public}\nother@example.org {other}\n");
+    let looks = |document: &[u8], signature: &str, namespace: &str| {
+        looks_good(document, signature, namespace, signers.as_bytes(), "ops@example.org")
+    };
+    let signature = world.sign(b"deploy v1", "ours").unwrap();
+    assert!(looks(b"deploy v1", &signature, NS));
+    assert!(!looks(b"deploy v2", &signature, NS) && !looks(b"deploy v1", &signature, "git"));
+    // Somebody else's, who is known under another name.
+    assert!(!looks(b"deploy v1", &world.sign(b"deploy v1", "theirs").unwrap(), NS));
+    for at in (0..signature.len()).step_by(7) {
+        let mut altered = signature.clone().into_bytes();
+        altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+        assert!(!looks(b"deploy v1", std::str::from_utf8(&altered).unwrap(), NS), "{at}");
+        assert!(!looks(b"deploy v1", &signature[..at], NS), "{at}");
+    }
+    // Of other kinds of keys it is not looked into what they signed.
+    let public = world.key("old", "rsa", "");
+    let signature = world.sign(b"deploy v1", "old").unwrap();
+    assert!(looks_good(b"deploy v2", &signature, NS, format!("ops@* {public}\n").as_bytes(), "ops@example.org"));
 }
 
 #[test]

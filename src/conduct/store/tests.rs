@@ -54,7 +54,7 @@ fn another_process_goes_on_with_what_was_kept_once_the_first_is_gone() {
     assert!(matches!(store.newest(), Err(Error::None(_))));
     let mut first = keep(&store);
     let (id, plan, public) = (first.plan.id, first.plan.clone(), first.key.public_base64());
-    let stopped = Note::Stopped { why: "web01 failed".to_owned() };
+    let stopped = Note::Stopped { why: "web01 failed".to_owned(), rolls_back: true };
     first.note(&[heard(&plan), stopped.clone()]).unwrap();
     assert!(matches!(store.take(id), Err(Error::Busy(_))));
     let seen = store.look(id).unwrap();
@@ -90,6 +90,16 @@ fn half_a_line_of_a_crash_costs_that_line() {
         kept.note(&[heard(&plan)]).unwrap();
         assert_eq!(store.look(plan.id).unwrap().notes, [heard(&plan)], "{cut}");
     }
+}
+
+#[test]
+fn the_last_stop_counts_and_one_without_the_word_rolls_nothing_back() {
+    let line = r#"{"stopped":{"why":"the operator stopped it"}}"#;
+    let first: Note = serde_json::from_str(line).unwrap();
+    let then = Note::Stopped { why: "then web01 failed".to_owned(), rolls_back: true };
+    assert_eq!(stopped(&[]), None);
+    assert_eq!(stopped(std::slice::from_ref(&first)), Some(("the operator stopped it", false)));
+    assert_eq!(stopped(&[first, then, Note::Ended(Outcome::Stopped)]), Some(("then web01 failed", true)));
 }
 
 #[test]

@@ -106,3 +106,48 @@ fn what_was_being_stopped_is_stopped() {
     let mut stage = resumed(policy, [live(), Answer::Aborted, failed(Step::Switch)]);
     assert_eq!(stage.orders(), ["rollback web01"]);
 }
+
+/// As they say, and the one before was stopping it.
+fn stopping(policy: Policy, rolls_back: bool, answers: impl IntoIterator<Item = Answer>) -> Stage {
+    let answers: Vec<Answer> = answers.into_iter().collect();
+    let mut stage = Stage::new(answers.len(), policy);
+    stage.rollout.was_stopping("the operator stopped it".to_owned(), rolls_back);
+    stage.orders();
+    answers.into_iter().enumerate().for_each(|(at, answer)| stage.say(at + 1, answer));
+    stage
+}
+
+#[test]
+fn a_stop_that_no_host_tells_of_is_remembered() {
+    let policy = Policy { on_failure: OnFailure::Rollback, ..one_by_one() };
+    // Nobody had begun: nobody does.
+    let mut stage = stopping(policy.clone(), false, [Answer::Prepared, Answer::Prepared]);
+    assert!(stage.events().iter().any(|event| matches!(event, Event::Stopping { rolls_back: false, .. })));
+    assert_eq!(stage.orders(), ["abort web01 web02"]);
+    stage.all_say([1, 2], &Answer::Aborted);
+    assert_eq!(stage.outcome(), "stopped: the operator stopped it");
+    // One in its turn is waited for, and stays; one that refuses or is away does not send it back.
+    let mut stage = stopping(policy.clone(), false, [at(Step::Switch), Answer::Prepared, refused()]);
+    assert!(stage.orders().is_empty());
+    stage.say(1, live());
+    assert_eq!(stage.orders(), ["abort web02"]);
+    stage.say(2, Answer::Aborted);
+    assert_eq!(stage.outcome(), "stopped: the operator stopped it");
+    assert_eq!(stage.states(), [State::Live, State::Aborted, State::Refused]);
+    // One fails in its turn after it.
+    let mut stage = stopping(policy.clone(), false, [live(), at(Step::Switch), Answer::Prepared]);
+    stage.say(2, failed(Step::Switch));
+    assert_eq!(stage.orders(), ["rollback web01", "abort web03"]);
+    assert_eq!(stage.rollout.stopping(), Some("the operator stopped it; then web02 failed: the disk is full"));
+    // They were to go back, and none had.
+    let mut stage = stopping(policy, true, [live(), Answer::Prepared]);
+    assert_eq!(stage.orders(), ["rollback web01", "abort web02"]);
+    // Ctrl-C once more changes nothing, in the middle of the questions neither.
+    let mut stage = Stage::new(2, one_by_one());
+    stage.rollout.was_stopping("web09 failed".to_owned(), false);
+    stage.orders();
+    stage.say(1, live());
+    stage.rollout.stop(stage.now);
+    stage.say(2, Answer::Prepared);
+    assert_eq!(stage.orders(), ["abort web02"]);
+}

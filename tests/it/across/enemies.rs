@@ -7,6 +7,7 @@ use failcake::message::deploy::{
 use failcake::message::{Envelope, Event};
 use failcake::signature::{Key, PATIENCE, StepKey, sign};
 use failcake::stomp::Frame;
+use nix::sys::signal::Signal;
 
 use super::fleet::Fleet;
 use crate::sandbox::brokers::{Listener, target};
@@ -51,18 +52,37 @@ impl Enemy<'_> {
     }
 
     fn send(&self, reply: &Reply, subject: &str) {
-        self.publish(REPLIES, reply.event(jiff::Timestamp::now(), subject, "trust me"));
+        self.send_all([reply.clone()], subject);
+    }
+
+    /// With vouches for `node`, each another one, none of them by its key.
+    fn flood(&self, node: &str) {
+        let (signed, key) = self.vouch(node, "web03");
+        let (vouch, document) = (Vouch::from_text(&signed.document).unwrap(), self.live(node));
+        let said = Signed { signature: key.sign(document.as_bytes()), document };
+        let made_up = |number: i64| {
+            let not_after = vouch.not_after + jiff::SignedDuration::from_secs(number);
+            let document = Vouch { not_after, ..vouch.clone() }.to_text();
+            Reply { vouch: Some(Signed { document, ..signed.clone() }), report: said.clone() }
+        };
+        self.send_all((0..4000).map(made_up), &self.plan.to_string());
+    }
+
+    fn send_all(&self, replies: impl IntoIterator<Item = Reply>, subject: &str) {
+        let event = |reply: Reply| reply.event(jiff::Timestamp::now(), subject, "trust me");
+        self.publish(REPLIES, replies.into_iter().map(event));
     }
 
     fn ask(&self, plan: Option<&Signed>, order: &Signed) {
         let request = Request::Order { plan: plan.cloned(), order: order.clone() };
-        self.publish(REQUESTS, request.event(jiff::Timestamp::now(), &self.plan.to_string(), "do it"));
+        self.publish(REQUESTS, [request.event(jiff::Timestamp::now(), &self.plan.to_string(), "do it")]);
     }
 
-    fn publish(&self, topic: &str, event: Event) {
+    fn publish(&self, topic: &str, events: impl IntoIterator<Item = Event>) {
+        let frame = |event: Event| Frame::send(topic, event.headers, event.body.into_bytes());
         let until = std::time::Instant::now() + PATIENCE;
         let mut publisher = Publisher::connect(&target(&self.url, None), until).unwrap();
-        publisher.publish(vec![Frame::send(topic, event.headers, event.body.into_bytes())], until).unwrap();
+        publisher.publish(events.into_iter().map(frame).collect(), until).unwrap();
     }
 }
 
@@ -151,6 +171,40 @@ fn nobody_else_can_say_failed_and_a_repetition_changes_nothing() {
     assert_eq!(fleet.all_serve(), ["v1", "v1"]);
 }
 
+/// A broken-in node makes up vouches, thousands of them, and each would cost the operator a process.
+#[test]
+fn a_flood_in_one_hosts_name_makes_no_other_silent() {
+    let mut fleet = Fleet::new(&["web01", "web02", "web03"]);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    let gate = fleet.gate("turn");
+    fleet.release("v1", &[("pre-deploy", &format!("[ $FAILCAKE_HOST != web01 ] || {{ {}; }}", gate.script()))]);
+    fleet.start();
+    let more = ["--patience", "3s", "--batch", "1", "--on-failure", "rollback"];
+    let mut operator = fleet.deploy("v1", "web*", &more).start();
+    gate.wait_for("web01");
+    let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
+    enemy.flood("web02");
+    gate.open();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1"; 3]);
+}
+
+#[test]
+fn a_flood_in_its_name_does_not_keep_a_host_from_being_heard_for_the_first_time() {
+    let mut fleet = Fleet::new(&["web01", "web02", "web03"]);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    fleet.release("v1", &[]);
+    fleet.start();
+    fleet.node("web02").signal(Signal::SIGSTOP);
+    let mut operator = fleet.deploy("v1", "web*", &["--patience", "6s"]).start();
+    operator.stderr_line("web01 prepared");
+    let enemy = Enemy { fleet: &fleet, plan: fleet.newest_plan().parse().unwrap(), url };
+    enemy.flood("web02");
+    fleet.node("web02").signal(Signal::SIGCONT);
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    assert_eq!(fleet.all_serve(), ["v1"; 3]);
+}
+
 fn read(frame: &Frame) -> Option<Reply> {
     Reply::parse(&Envelope::read(&frame.headers, &frame.body).ok()??).ok()
 }
@@ -180,7 +234,7 @@ fn nobody_else_can_make_a_host_refuse_the_plan() {
     next.headers[0].1 = enemy.plan.to_string();
     next.body = "x\nJSON: {\"version\":2,\"new\":{}}\n".to_owned();
     assert_eq!(next.headers[0].0, "subject");
-    enemy.publish(REQUESTS, next);
+    enemy.publish(REQUESTS, [next]);
     let stranger = StepKey::generate().unwrap();
     let signature = stranger.sign(order.document.as_bytes());
     enemy.ask(None, &Signed { signature: signature.clone(), ..order.clone() });

@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use super::fleet::{Fleet, wait_for};
 use super::phases::{Held, Phase};
 use crate::sandbox::Running;
+use crate::sandbox::brokers::Listener;
 
 const WEB: [&str; 3] = ["web01", "web02", "web03"];
 
@@ -69,6 +70,8 @@ fn one_process_at_a_time_conducts_a_plan() {
         .stdout_has("; under way\n")
         .stdout_has("\n  web01  switching");
     held.fleet.operator(["rollout", "list"]).run().success().stdout_has(": under way\n");
+    let told = lines(&held.fleet.operator(["rollout", "status", "--json"]).run().success().text()).remove(0);
+    assert_eq!((&told["is_conducted"], &told["is_left"], &told["stopped"]), (&true.into(), &false.into(), &().into()));
     held.go_on();
     assert_eq!(operator.wait().code(), Some(0));
     held.assert_done();
@@ -105,8 +108,17 @@ fn ctrl_c_twice_leaves_and_says_what_runs_on() {
     let plan = held.fleet.newest_plan();
     assert!(told.contains(&format!("to go on: failcake rollout resume {plan}\n")), "{told}");
     held.go_on();
-    held.fleet.operator(["rollout", "resume", &plan]).run().success();
-    held.assert_done();
+    // It was being stopped: whoever goes on with it goes on with that.
+    let resumed = held.fleet.operator(["rollout", "resume", &plan]).run().code(1);
+    let resumed =
+        resumed.stderr_has("it was being stopped, and that is gone on with; to deploy it after all, make a new plan");
+    resumed
+        .stderr_has("stopping: the operator stopped it; no further host begins\n")
+        .stdout_has("1 of 3 hosts live; stopped: the operator stopped it\n")
+        .stdout_has("\n  web02  dropped\n  web03  dropped\n");
+    assert_eq!(held.fleet.all_serve(), ["v2", "v1", "v1"]);
+    held.fleet.deploy("v2", "web*", &["--batch", "1"]).run().success();
+    assert_eq!(held.fleet.all_serve(), ["v2"; 3]);
 }
 
 #[test]
@@ -121,6 +133,72 @@ fn programs_are_told_what_runs_on() {
     assert_eq!((&left["runs_on"][0], &left["staged"][0]), (&"web01".into(), &"web02".into()));
     assert_eq!(left["resume"], format!("failcake rollout resume {}", held.fleet.newest_plan()));
     assert_eq!(operator.wait().code(), Some(1));
+
+    let plan =
+        |held: &Held| lines(&held.fleet.operator(["rollout", "status", "--json"]).run().success().text()).remove(0);
+    let told = plan(&held);
+    assert_eq!(
+        (&told["event"], &told["is_conducted"], &told["is_left"]),
+        (&"plan".into(), &false.into(), &true.into())
+    );
+    assert_eq!((&told["stopped"], &told["rolls_back"]), (&"the operator stopped it".into(), &false.into()));
+    held.go_on();
+    let resumed = held.fleet.operator(["rollout", "resume", told["id"].as_str().unwrap(), "--json"]).run().code(1);
+    assert!(lines(&resumed.text()).iter().any(|line| line["event"] == "ended" && line["outcome"] == "stopped"));
+    let told = plan(&held);
+    assert_eq!((&told["is_conducted"], &told["is_left"]), (&false.into(), &false.into()));
+
+    // Once more, of what is over: nothing happens to a host, so none is told.
+    let again = held.fleet.operator(["rollout", "resume", told["id"].as_str().unwrap(), "--json"]).run().success();
+    let again = lines(&again.text());
+    let events: Vec<_> = again.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["plan", "note", "ended"], "{again:?}");
+    assert_eq!((&again[0]["id"], &again[2]["outcome"]), (&told["id"], &"stopped".into()));
+    assert_eq!(again[2]["why"], "the operator stopped it");
+}
+
+/// What `--json` printed.
+fn lines(text: &str) -> Vec<serde_json::Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Its own clock went on meanwhile, and nobody was heard.
+#[test]
+fn an_operator_that_stood_still_for_longer_than_the_patience_makes_nobody_silent() {
+    let held = Held::new(Fleet::new(&WEB), Phase::Canary);
+    let more = ["--batch", "1", "--patience", "3s", "--on-failure", "rollback"];
+    let mut operator = held.fleet.deploy("v2", "web*", &more).start();
+    operator.stderr_line("web01 switching");
+    operator.signal(Signal::SIGSTOP);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    operator.signal(Signal::SIGCONT);
+    operator.stderr_line("this process stood still for ");
+    held.go_on();
+    assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
+    held.assert_done();
+}
+
+/// It may be asked to try so often and no more: then nobody hears anything any more, which is not the same as having heard it.
+#[test]
+fn a_broker_that_is_given_up_on_leaves_hosts_that_have_not_heard_the_end() {
+    let mut fleet = Fleet::new(&["web01"]);
+    fleet.release("v1", &[]);
+    fleet.start();
+    fleet.deploy("v1", "web01", &[]).run().success();
+    let plan = fleet.newest_plan();
+    fleet.node("web01").signal(Signal::SIGKILL);
+    let url = fleet.embedded.as_ref().unwrap().url.clone();
+    let few = format!("broker: failover:({url})?maxReconnectAttempts=1\n");
+    let config = fleet.world.read("operator/failcake.yaml").replace(&format!("broker: {url}\n"), &few);
+    assert!(config.contains(&few), "{config}");
+    fleet.world.write("operator/failcake.yaml", config);
+    let orders = Listener::open(&url, &["/topic/failcake.deploy.requests"]);
+    let mut operator = fleet.operator(["rollout", "resume", &plan]).start();
+    orders.take(1);
+    fleet.kill_broker();
+    assert_eq!(operator.wait().code(), Some(1));
+    let told = String::from_utf8(operator.stderr()).unwrap();
+    assert!(told.contains(&format!("plan {plan} is over, and did not answer to that: web01\n")), "{told}");
 }
 
 #[test]
