@@ -75,6 +75,7 @@ impl Question<'_> {
         let mut until = Instant::now() + CONNECT;
         let (mut quiet, mut count) = (None, 0);
         let mut no_broker = Some("it did not answer".to_owned());
+        let mut lost = None;
         while !listening.is_complete() {
             if stop.is_set() {
                 return Err(Error::Stopped);
@@ -102,7 +103,10 @@ impl Question<'_> {
                         Some(Err(error)) => listening.doubt(None, &error.to_string()),
                         None => {}
                     },
-                    Incoming::Lost { cause, .. } => no_broker = no_broker.map(|_| cause),
+                    Incoming::Lost { cause, .. } => {
+                        lost = Some(cause.clone());
+                        no_broker = no_broker.map(|_| cause);
+                    }
                     // Nothing comes any more.
                     Incoming::GaveUp { cause } => {
                         no_broker = no_broker.map(|_| cause);
@@ -116,7 +120,8 @@ impl Question<'_> {
                 quiet = Some(Instant::now() + QUIET);
             }
         }
-        if let Some(cause) = no_broker {
+        // One that takes the login and refuses the question: nobody heard it.
+        if let Some(cause) = no_broker.or(lost.filter(|_| listening.count() == 0)) {
             return Err(Error::NoBroker(cause));
         }
         listening.close();

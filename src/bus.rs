@@ -144,6 +144,8 @@ pub enum Incoming {
     Lost {
         /// For people.
         cause: String,
+        /// The broker answered to what was sent, or to a subscription, with ERROR.
+        is_refusal: bool,
         /// How long until the next try.
         retry_in: Duration,
     },

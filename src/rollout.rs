@@ -440,6 +440,11 @@ impl Rollout {
         self.stop.as_ref().map(|stop| stop.why.as_str())
     }
 
+    /// Is what is live to go back, by a stop rule?
+    pub fn rolls_back(&self) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.rolls_back)
+    }
+
     /// How it ended, once that is decided; from then on [`Step::Verdict`] is ordered, at most twice.
     pub fn verdict(&self) -> Option<&Verdict> {
         self.verdict.as_ref()

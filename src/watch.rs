@@ -447,7 +447,7 @@ where
                 }
                 Ok(Step::Connected(peer))
             }
-            Incoming::Lost { cause, retry_in } => {
+            Incoming::Lost { cause, retry_in, .. } => {
                 self.schedule.forget_tokens();
                 if let Some(drain) = &mut self.drain {
                     drain.cause.clone_from(&cause);

@@ -40,6 +40,8 @@ pub(super) struct Pump {
 enum End {
     Stopped,
     Lost(String),
+    /// By an ERROR of the broker.
+    Refused(String),
 }
 
 impl From<io::Error> for End {
@@ -58,19 +60,20 @@ impl Pump {
         let each = self.limit();
         loop {
             let pace = Pace { stagger: STAGGER.min(each), each, deadline: None };
-            let cause = match race::log_in(&self.target, pace, Some(self.shared.stop.as_fd())) {
+            let (cause, is_refusal) = match race::log_in(&self.target, pace, Some(self.shared.stop.as_fd())) {
                 Ok(None) => return,
                 Ok(Some(link)) => match self.serve(link) {
                     End::Stopped => return,
-                    End::Lost(cause) => cause,
+                    End::Lost(cause) => (cause, false),
+                    End::Refused(cause) => (cause, true),
                 },
-                Err(error) => error.to_string().replace('\n', "; "),
+                Err(error) => (error.to_string().replace('\n', "; "), false),
             };
             let dice = Uuid::new_v4().as_u64_pair().0 as f64 / u64::MAX as f64;
             let Some(retry_in) = self.backoff.next(dice) else {
                 return self.shared.tell(Incoming::GaveUp { cause });
             };
-            self.shared.tell(Incoming::Lost { cause, retry_in });
+            self.shared.tell(Incoming::Lost { cause, is_refusal, retry_in });
             if self.rest(Instant::now() + retry_in) {
                 return;
             }
@@ -114,6 +117,7 @@ impl Pump {
         }
         match end {
             End::Lost(cause) => End::Lost(format!("{}: {cause}", served.link.address)),
+            End::Refused(cause) => End::Refused(format!("{}: {cause}", served.link.address)),
             End::Stopped => End::Stopped,
         }
     }
@@ -196,7 +200,7 @@ impl Pump {
                 }
                 Some(Event::Refused { error, receipt }) => {
                     let destination = receipt.and_then(|receipt| served.unconfirmed.get(&receipt));
-                    break Err(End::Lost(match destination {
+                    break Err(End::Refused(match destination {
                         Some(destination) => format!("refused the subscription to {destination}: {}", error.text),
                         None => format!("ended the connection: {}", error.text),
                     }));

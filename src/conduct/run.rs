@@ -36,6 +36,8 @@ const ORDER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 const IN_A_ROW: usize = 1000;
 /// Nodes come back to a broker that was away after as long again, at most.
 const COME_BACK: Duration = Duration::from_secs(30);
+/// A broker that ends the connection so often in a row, for what is sent, will go on with that.
+const REFUSALS_MAX: u32 = 3;
 /// How often they are asked again meanwhile.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -117,6 +119,8 @@ pub(super) struct Conductor<'a> {
     sent: BTreeSet<String>,
     /// The disk took no notes, and that was told.
     mute: bool,
+    /// So often in a row the broker has ended the connection with ERROR, and no host was heard between.
+    refusals: u32,
     /// In whose names rubbish came; each is told once.
     doubted: BTreeSet<Option<NodeName>>,
     /// Since when the broker is gone, and why, as it was told.
@@ -156,6 +160,7 @@ impl<'a> Conductor<'a> {
             notes: Vec::new(),
             sent: BTreeSet::new(),
             mute: false,
+            refusals: 0,
             doubted: BTreeSet::new(),
             lost: None,
             grace: None,
@@ -200,9 +205,17 @@ impl<'a> Conductor<'a> {
             if self.is_interrupted() {
                 return Ok(self.leave("left: what hosts have begun they end by themselves"));
             }
+            if let Some((_, cause)) = self.lost.as_ref().filter(|_| self.refusals >= REFUSALS_MAX) {
+                let topic = self.config.bus.topics.get("deploy-requests");
+                let why = format!(
+                    "left: the broker ends the connection each time: {cause}; may this login write to {topic}?"
+                );
+                return Ok(self.leave(&why));
+            }
             let picture = self.view.draw(&self.rollout, &self.details, self.bake);
             let again = self.grace.map(|grace| grace.next);
-            let until = picture.into_iter().chain(self.rollout.poll_timeout()).chain(again).min();
+            let alone = self.left_alone_at();
+            let until = picture.into_iter().chain(self.rollout.poll_timeout()).chain(again).chain(alone).min();
             self.wait(until)?;
             if let Err(cause) = self.listen() {
                 return Ok(self.leave(&format!("no broker any more: {cause}")));
@@ -220,7 +233,7 @@ impl<'a> Conductor<'a> {
         while self.live
             && let Some(order) = self.rollout.poll_order()
         {
-            let over = self.rollout.verdict().map(|verdict| outcome(&verdict.outcome));
+            let over = self.rollout.verdict().map(|verdict| self.for_hosts(&verdict.outcome));
             self.send(order, over);
         }
         self.show();
@@ -304,7 +317,10 @@ impl<'a> Conductor<'a> {
                     }
                 }
                 Incoming::Connected(peer) => self.is_connected(&peer.address),
-                Incoming::Lost { cause, .. } => self.is_lost(cause),
+                Incoming::Lost { cause, is_refusal, .. } => {
+                    self.refusals = if is_refusal { self.refusals + 1 } else { 0 };
+                    self.is_lost(cause);
+                }
                 Incoming::GaveUp { cause } => end = Err(cause),
             }
         }
@@ -320,7 +336,10 @@ impl<'a> Conductor<'a> {
             Heard::Verified(Report { refuses: Some(refused), node, .. }) if !self.sent.contains(&refused) => {
                 self.doubt(Some(node), "it refuses a message that was not sent from here");
             }
-            Heard::Verified(report) => self.take(report),
+            Heard::Verified(report) => {
+                self.refusals = 0;
+                self.take(report);
+            }
             Heard::Unsigned(report) => self.doubt(Some(report.node), "it is not signed"),
             Heard::Doubted { node, why } => self.doubt(node, &why),
         }
@@ -444,6 +463,17 @@ impl<'a> Conductor<'a> {
         }
     }
 
+    /// It is to stop, and has had no broker to say so to: nobody waits for that for ever.
+    fn left_alone_at(&self) -> Option<Instant> {
+        let (since, _) = self.lost.as_ref().filter(|_| self.stopped)?;
+        Some(*since + CONNECT)
+    }
+
+    /// For the nodes: whoever is live although the others were told to go back is to do so.
+    fn for_hosts(&self, how: &rollout::Outcome) -> Outcome {
+        if self.rollout.rolls_back() { Outcome::RolledBack } else { outcome(how) }
+    }
+
     /// Ctrl-C: once stops it, twice says `true`.
     fn is_interrupted(&mut self) -> bool {
         let count = self.interrupts.count();
@@ -453,7 +483,8 @@ impl<'a> Conductor<'a> {
             self.rollout.stop(Instant::now());
             self.speak();
         }
-        count > 1 && !self.rollout.is_over()
+        let is_alone = self.left_alone_at().is_some_and(|at| at <= Instant::now());
+        (count > 1 || is_alone) && !self.rollout.is_over()
     }
 }
 

@@ -112,6 +112,14 @@ pub fn ended(notes: &[Note]) -> Option<Outcome> {
     notes.iter().rev().find_map(|note| if let Note::Ended(outcome) = note { Some(*outcome) } else { None })
 }
 
+/// What hosts are to hear of it: one that is live although the rest was told to go back goes back then.
+pub fn verdict(notes: &[Note]) -> Option<Outcome> {
+    match stopped(notes) {
+        Some((_, true)) => ended(notes).map(|_| Outcome::RolledBack),
+        _ => ended(notes),
+    }
+}
+
 /// All plans of this user.
 #[derive(Debug)]
 pub struct Store(PathBuf);
@@ -255,7 +263,7 @@ impl Store {
                 continue;
             }
             let Ok((kept, notes)) = self.take(id) else { continue };
-            let Some(outcome) = ended(&notes) else { continue };
+            let Some(outcome) = verdict(&notes) else { continue };
             let parted =
                 |host: &NodeName| notes.iter().any(|note| matches!(note, Note::Parted(all) if all.contains(host)));
             let left = kept.plan.hosts.iter().filter(|host| hosts.contains(host) && !parted(host));

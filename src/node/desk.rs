@@ -293,7 +293,7 @@ impl Desk {
             Some(known) => same_plan(&known, arrived.signed.as_ref())
                 .and_then(|()| by_plan(&arrived.text, &known.plan))
                 .map(|()| self.decide(known.plan.clone(), None, &arrived.order, Some(known), connection)),
-            None => match self.unchecked(arrived) {
+            None => match self.unchecked(self.with_plan(arrived)) {
                 Ok(unchecked) => match self.trust.known(&unchecked.mark, now) {
                     Some(Ok(())) => {
                         let Unchecked { plan, signed, order, .. } = unchecked;
@@ -308,6 +308,13 @@ impl Desk {
         if let Err(refusal) = decided.flatten() {
             self.refuse(asked, refusal, connection, now);
         }
+    }
+
+    /// An order may come while the signature of its plan, which came with the one before, is still being checked.
+    fn with_plan(&self, arrived: Arrived) -> Arrived {
+        let came = |unchecked: &&Unchecked| unchecked.order.plan == arrived.order.plan;
+        let before = || self.unchecked.iter().find(came).map(|unchecked| unchecked.signed.clone());
+        Arrived { signed: arrived.signed.clone().or_else(before), ..arrived }
     }
 
     /// What can be told of a new plan without ssh-keygen, which is kept for plans that could be done.

@@ -131,6 +131,12 @@ pub(super) fn in_order(step: Step, known: Option<&Known>) -> Result<Next, Refusa
     }
 }
 
+/// Did its turn make the plan's release live, or may it, and nobody told it to go back?
+pub(super) fn owes_rollback(known: &Known) -> bool {
+    let is_taken = |step| known.taken(step).is_some();
+    is_taken(Step::Switch) && !is_taken(Step::Abort) && !is_taken(Step::Rollback) && known.went_live() != Some(false)
+}
+
 /// What a plan works on, by this node's configuration.
 pub(super) struct Source<'a> {
     pub(super) site: &'a Site,

@@ -282,10 +282,6 @@ impl Rollout {
         }
     }
 
-    pub(super) fn rolls_back(&self) -> bool {
-        self.stop.as_ref().is_some_and(|stop| stop.rolls_back)
-    }
-
     /// Nobody is in their turn any more: what is live goes back if it is to, what is staged is dropped.
     fn wind_up(&mut self, now: Instant) {
         self.phase = Phase::WindingUp;

@@ -357,6 +357,12 @@ impl Said {
         self
     }
 
+    #[track_caller]
+    pub fn stderr_lacks(self, text: &str) -> Self {
+        assert!(!self.stderr.contains(text), "{text:?} in stderr of {}\n{}", self.words, self.stderr);
+        self
+    }
+
     /// stdout.
     pub fn text(self) -> String {
         self.stdout

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Conductor, Finish, outcome};
 use crate::bus::Connection;
 use crate::conduct::Error;
-use crate::conduct::store::{Note, stopped};
+use crate::conduct::store::{Note, stopped, verdict};
 use crate::conduct::table;
 use crate::conduct::view::{Line, View, print};
 use crate::message::deploy::Outcome;
@@ -32,12 +32,21 @@ impl Conductor<'_> {
         // The machine says it twice. Who was away just then would keep the site from the next plan.
         let lost = [State::Waiting, State::Unreachable, State::Silent];
         let there = self.rollout.hosts().iter().filter(|host| !lost.contains(&host.state()));
-        let left = self.part(there.map(|host| host.name().clone()).collect(), word, FAREWELL)?;
+        let there = there.map(|host| host.name().clone()).collect();
+        let left = self.part(there, self.for_hosts(&verdict.outcome), FAREWELL)?;
         self.view.end();
         self.tell(&ended, Some(Line::Ended { outcome: word, why }))?;
         if !left.is_empty() {
             let (all, id) = (all(&left), plan.id);
             self.view.note(&format!("not heard that it is over: {all}; failcake rollout resume {id} tells again"));
+        }
+        let lost = self.rollout.hosts().iter().filter(|host| host.state() == State::Silent);
+        let lost: Vec<NodeName> = lost.map(|host| host.name().clone()).collect();
+        if self.rollout.rolls_back() && !lost.is_empty() {
+            let (all, id) = (all(&lost), plan.id);
+            self.view.note(&format!(
+                "what {all} will serve is not known: failcake rollout resume {id} tells to go back as well"
+            ));
         }
         Ok(if verdict.outcome == rollout::Outcome::Success { Finish::Success } else { Finish::Failure })
     }
@@ -47,8 +56,12 @@ impl Conductor<'_> {
         let plan = self.kept.plan.clone();
         self.is_past = true;
         self.view.begin(&plan);
-        let left = self.part(plan.hosts, outcome, FAREWELL)?;
+        let verdict = verdict(notes).unwrap_or(outcome);
+        let left = self.part(plan.hosts, verdict, FAREWELL)?;
         let (finish, how) = match left.is_empty() {
+            true if verdict == Outcome::RolledBack => {
+                (Finish::Success, "every host knows it; whoever still served its release goes back now".to_owned())
+            }
             true => (Finish::Success, "every host knows it".to_owned()),
             false => (Finish::Failure, format!("did not answer to that: {}", all(&left))),
         };
@@ -117,7 +130,11 @@ impl Conductor<'_> {
             let hosts = self.rollout.hosts().iter().filter(|host| states.contains(&host.state()));
             hosts.map(|host| host.name().clone()).collect::<Vec<_>>()
         };
-        let runs_on = of(&[State::Asked, State::Preparing, State::Switching, State::Aborting, State::RollingBack]);
+        let mut runs_on = of(&[State::Asked, State::Preparing, State::Switching, State::Aborting, State::RollingBack]);
+        if self.refusals > 0 {
+            // What was sent last reached nobody.
+            runs_on.retain(|host| self.rollout.host(host).is_some_and(|host| host.state() != State::Asked));
+        }
         let staged = of(&[State::Prepared]);
         let resume = format!("failcake rollout resume {}", plan.id);
         let line = Line::Left { why, runs_on: &runs_on, staged: &staged, resume: &resume };

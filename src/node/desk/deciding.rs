@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::Desk;
 use crate::bus::Connection;
-use crate::message::deploy::{Action, Answer, Code, Order, Plan, PlanId, Signed, Step};
+use crate::message::deploy::{Action, Answer, Code, Order, Outcome, Plan, PlanId, Signed, Step};
 use crate::node::errand::about;
 use crate::node::jobs::Job;
 use crate::node::plans::{self, Known};
@@ -85,7 +85,31 @@ impl Desk {
             }
             Err(refusal) => return Err(refusal),
         }
+        if step == Step::Verdict && order.outcome == Some(Outcome::RolledBack) && rules::owes_rollback(&known) {
+            return self.go_back_and_end(known, order, connection, now, time);
+        }
         self.accept(known, order, connection, now, time)
+    }
+
+    /// This host was silent when the others went back: it does so now. That is written down before the verdict, which
+    /// ends the plan.
+    fn go_back_and_end(
+        &mut self,
+        known: Known,
+        order: &Order,
+        connection: &Connection,
+        now: Instant,
+        time: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.plans
+            .begin(known.clone(), Step::Rollback, order.canary, None, time)
+            .map_err(|error| not_possible(&error))?;
+        let back = Order { step: Step::Rollback, ..order.clone() };
+        self.accept(known, &back, connection, now, time)?;
+        match self.plans.get(order.plan) {
+            Some(Ok(known)) => self.accept(known, order, connection, now, time),
+            _ => Ok(()),
+        }
     }
 
     /// Is the site there and free, and is it the time for the step?

@@ -46,6 +46,30 @@ fn a_host_that_falls_silent_while_it_prepares_stops_it_before_the_canary() {
     assert_eq!(held.fleet.all_serve(), ["v2"; 3]);
 }
 
+/// It was silent when the others went back, and comes up on the new release.
+#[test]
+fn a_host_that_was_silent_in_its_turn_goes_back_when_it_hears_how_it_ended() {
+    let mut held = Held::new(Fleet::new(&WEB), Phase::Batch);
+    let more = ["--batch", "1", "--on-failure", "rollback", "--patience", "3s"];
+    let mut operator = held.fleet.deploy("v2", "web*", &more).start();
+    operator.stderr_line("web02 switching");
+    held.wait_for("web02");
+    held.fleet.node("web02").signal(Signal::SIGSTOP);
+    operator.stderr_line("stopping: web02 went silent: it was told to switch");
+    assert_eq!(operator.wait().code(), Some(1));
+    let plan = held.fleet.newest_plan();
+    let said = String::from_utf8(operator.stderr()).unwrap();
+    let hint = format!("what web02 will serve is not known: failcake rollout resume {plan} tells to go back as well");
+    assert!(said.contains(&hint), "{said}");
+    held.go_on();
+    held.fleet.node("web02").signal(Signal::SIGCONT);
+    // Its turn ends first: v1 serves until then, too.
+    held.fleet.node("web02").stdout_line("rolled back www to release ");
+    let said = held.fleet.operator(["rollout", "resume", plan.as_str()]).run().success();
+    said.stderr_has("every host knows it; whoever still served its release goes back now\n");
+    assert_eq!(held.fleet.all_serve(), ["v1"; 3]);
+}
+
 #[test]
 fn a_host_that_falls_silent_while_it_goes_back_is_named() {
     let mut held = Held::new(Fleet::new(&WEB), Phase::WindUp);

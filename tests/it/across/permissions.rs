@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::fleet::Fleet;
 use crate::sandbox::Sandbox;
 use crate::sandbox::brokers::{Kind, Listener, shared};
 
@@ -86,6 +87,32 @@ fn on_activemq_a_nodes_login_can_not_send_requests() {
 #[test]
 fn on_rabbitmq_a_nodes_login_can_not_send_requests() {
     logins_have_their_rights_and_no_others(Kind::RabbitMq);
+}
+
+/// Whoever has the wrong login is told, and is not kept waiting.
+fn an_operator_with_a_nodes_login_ends(kind: Kind) {
+    let mut fleet = Fleet::on(kind, &["web01"]);
+    fleet.release("v1", &[]);
+    fleet.start();
+    let config = fleet.world.read("operator/failcake.yaml").replace("ops:opspw", "node:nodepw");
+    fleet.world.write("operator/failcake.yaml", config);
+    let said = fleet.deploy("v1", "web01", &[]).run().code(1);
+    said.stdout_has("left: the broker ends the connection each time: ")
+        .stdout_has("deploy.requests?\n")
+        .stderr_lacks("runs on by itself");
+    let said = fleet.operator(["nodes", "--within", "3s"]).run().code(1);
+    said.stderr_has("no broker");
+    assert_eq!(fleet.serves("web01"), "");
+}
+
+#[test]
+fn on_activemq_an_operator_with_a_nodes_login_ends() {
+    an_operator_with_a_nodes_login_ends(Kind::ActiveMq);
+}
+
+#[test]
+fn on_rabbitmq_an_operator_with_a_nodes_login_ends() {
+    an_operator_with_a_nodes_login_ends(Kind::RabbitMq);
 }
 
 /// What the page tells people to write is what the tests above ran with: there for every prefix, here for `failcake`.

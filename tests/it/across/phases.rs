@@ -75,6 +75,11 @@ impl Held {
         operator
     }
 
+    /// Waits until that host is held.
+    pub fn wait_for(&self, node: &str) {
+        self.gate.wait_for(node);
+    }
+
     /// Lets it go on.
     pub fn go_on(&self) {
         self.gate.open();

@@ -1,6 +1,6 @@
 //! A host's turn, and what follows it: looked at on its disk.
 
-use failcake::message::deploy::{Action, Answer, Code, RefKind, ScriptRun, Step, Subject};
+use failcake::message::deploy::{Action, Answer, Code, Order, Outcome, RefKind, Request, ScriptRun, Step, Subject};
 
 use super::operator::{World, refused, wait_for};
 
@@ -167,6 +167,57 @@ fn a_step_back_waits_for_the_turn_and_drops_what_was_only_prepared() {
     assert!(!host.path(&format!("sites/www/releases/{release}")).exists());
     assert_eq!(refused(ann.run(&plan, Step::Switch)).0, Code::OutOfOrder);
     assert_eq!(host.serves().unwrap(), "v1");
+}
+
+#[test]
+fn a_verdict_that_says_all_went_back_means_this_host_too() {
+    let world = World::new();
+    let host = world.host("web01", "", "");
+    let _node = host.watch();
+    let ann = world.operator();
+    for (tag, went_live) in [("v1", true), ("v2", true), ("v3", false)] {
+        let script = if went_live { "true" } else { "false" };
+        let commit = world.release(tag, &[("pre-deploy", script)]);
+        let plan = ann.plan(tag, &commit, &["web01"]);
+        ann.run(&plan, Step::Prepare);
+        assert_eq!(matches!(ann.run(&plan, Step::Switch), Answer::Live { .. }), went_live);
+        if tag == "v1" {
+            ann.run(&plan, Step::Verdict);
+            continue;
+        }
+        let order = Order { outcome: Some(Outcome::RolledBack), ..ann.order(&plan, Step::Verdict) };
+        let request = Request::Order { plan: None, order: ann.sign_order(&order) };
+        ann.send(&request, plan.id);
+        assert_eq!(ann.answer(&plan, Step::Verdict), Answer::Noted);
+        if went_live {
+            assert!(matches!(ann.answer(&plan, Step::Rollback), Answer::RolledBack { .. }));
+        }
+        assert_eq!(host.serves().unwrap(), "v1");
+        // Said again it does nothing more.
+        ann.send(&request, plan.id);
+        assert_eq!(ann.answer(&plan, Step::Verdict), Answer::Noted);
+        assert_eq!(host.serves().unwrap(), "v1");
+    }
+}
+
+/// The plan's signature takes ssh-keygen a moment, and what comes with no plan none.
+#[test]
+fn an_order_right_behind_the_first_one_waits_for_it() {
+    let world = World::new();
+    let v1 = world.release("v1", &[]);
+    let host = world.host("web01", "", "");
+    let _node = host.watch();
+    let ann = world.operator();
+    for _ in 0..3 {
+        let plan = ann.plan("v1", &v1, &["web01"]);
+        ann.say(&plan, Step::Prepare);
+        ann.say(&plan, Step::Abort);
+        assert_eq!(ann.answer(&plan, Step::Abort), Answer::Aborted);
+        ann.run(&plan, Step::Verdict);
+    }
+    let plan = ann.plan("v1", &v1, &["web01"]);
+    assert!(matches!(ann.run(&plan, Step::Prepare), Answer::Prepared { .. }), "nobody has the site");
+    assert_eq!(host.serves(), None);
 }
 
 #[test]
