@@ -193,13 +193,14 @@ pub struct SiteState {
 impl SiteState {
     /// `v1.2 (1a2b3c4) since …`, or that nothing is live.
     pub fn in_words(&self) -> String {
+        let plan = self.plan.map_or_else(String::new, |plan| format!("  in plan {plan}"));
         if self.release.is_none() {
-            return "nothing is live".to_owned();
+            return format!("nothing is live{plan}");
         }
         let reference = self.reference.as_deref().unwrap_or("?").escape_debug();
         let commit = self.commit.as_deref().and_then(|commit| commit.get(..7)).unwrap_or("?");
         let since = self.since.as_ref().map_or_else(String::new, |since| format!(" since {}", since.escape_debug()));
-        format!("{reference} ({commit}){since}")
+        format!("{reference} ({commit}){since}{plan}")
     }
 }
 

@@ -207,6 +207,9 @@ fn two_operators_at_once_get_one_plan_and_a_name() {
     gate.wait_for("web01");
     let second = fleet.as_who("ann", ["deploy", "www", "v1", "--on", "web*"]).run().code(1);
     second.stdout_has("refused: www is in plan ").stdout_has(" of ops@example.org (deploy v1 ");
+    let held = format!("nothing is live  in plan {}\n", fleet.newest_plan());
+    fleet.operator(["state", "www", "--on", "web02"]).run().success().stdout_has(&held);
+    fleet.operator(["nodes"]).run().success().stdout_has(&held);
     gate.open();
     assert_eq!(first.wait().code(), Some(0));
     assert_eq!(fleet.all_serve(), ["v1"; 2]);
