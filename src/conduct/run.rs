@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Error;
 use super::interrupt::Interrupts;
 use super::presence::{Moment, Presence};
-use super::said::wire;
+use super::said::{plain, wire};
 use super::store::{Kept, Note, stopped};
 use super::view::{Details, View, names};
 use crate::bus::{Connection, Incoming, Target};
@@ -459,7 +459,7 @@ impl<'a> Conductor<'a> {
         let node = node.filter(|node| self.rollout.host(node).is_some());
         if self.doubted.insert(node.clone()) {
             let name = node.as_ref().map_or("somebody", NodeName::as_str);
-            self.view.note(&format!("a reply in the name of {name} was dropped: {why} (told once)"));
+            self.view.note(&format!("a reply in the name of {name} was dropped: {} (told once)", plain(why)));
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::message::deploy::{Answer, Code, Report, ScriptRun, Step};
+use crate::message::terminal::printable;
 use crate::rollout;
 
 /// Octets of one reason.
@@ -130,9 +131,9 @@ pub(super) fn seconds(milliseconds: u64) -> String {
     }
 }
 
-/// Outside words as part of a line: what would move a terminal's cursor is a space.
+/// Outside words as part of a line: what would move a terminal's cursor is a space, what hides text is written out.
 pub(super) fn plain(text: &str) -> String {
-    let mut text = text.replace(char::is_control, " ");
+    let mut text = printable(&text.replace(char::is_control, " "));
     crate::message::cut(&mut text, WHY_MAX);
     text
 }
