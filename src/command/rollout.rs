@@ -19,6 +19,8 @@ pub struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Show each host of a plan: what was heard of it, and what it says now.
+    ///
+    /// Example: failcake rollout status 0193a5c2-7f1e-7bd3-9c41-2f6d0c5a8e17
     Status {
         /// Which plan [default: the newest].
         id: Option<PlanId>,
@@ -29,6 +31,8 @@ enum What {
     /// Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. One that was being
     /// stopped goes on being stopped. Hosts of one that is over are told so again: one that was away then keeps its site from
     /// other plans until it hears it.
+    ///
+    /// Example: failcake rollout resume 0193a5c2-7f1e-7bd3-9c41-2f6d0c5a8e17 --patience 5m
     Resume {
         /// Which plan.
         id: PlanId,
@@ -40,6 +44,8 @@ enum What {
         json: bool,
     },
     /// List the plans that are kept, newest first.
+    ///
+    /// Example: failcake rollout list --json | jq -r .id
     List {
         /// Print a plan on each line, as JSON.
         #[arg(long)]

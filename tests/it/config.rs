@@ -1,5 +1,7 @@
 //! `failcake config`, and what a wrong configuration does to every other verb.
 
+mod page;
+
 use super::sandbox::Sandbox;
 
 #[test]

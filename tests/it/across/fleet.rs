@@ -50,7 +50,7 @@ impl Fleet {
 
     /// On the real one that all tests share, with the logins that docs/rollouts.md gives operators and nodes.
     pub fn on(kind: Kind, names: &[&str]) -> Fleet {
-        let prefix = format!("fleet{}", uuid::Uuid::new_v4().simple());
+        let prefix = format!("fleet.{}", uuid::Uuid::new_v4().simple());
         let url = &shared(kind).url;
         let login = |login: &str| url.replace("gituser:gitpw", login);
         Fleet::with(Sandbox::new(), None, &login("ops:opspw"), &login("node:nodepw"), &prefix, names)
