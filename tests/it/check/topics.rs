@@ -17,7 +17,7 @@ fn topics(world: &Sandbox, code: i32) -> Vec<(String, String, String)> {
 
 /// A machine that fetches, whose login has half of the rights.
 fn machine(kind: Kind, user: &str, commits: &str, events: &str) -> Sandbox {
-    let world = Sandbox::new();
+    let world = world();
     let url = brokers::shared(kind).url.replace("gituser:gitpw", user);
     world.repository("spog");
     world.write(
@@ -78,7 +78,7 @@ fn a_login_that_may_write_to_no_exchange_of_rabbitmq_is_told() {
 
 #[test]
 fn each_topic_that_the_configuration_speaks_of_is_tried_and_nobody_takes_a_beat_for_an_event() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.write("secret", "x\n");
     world.write(
@@ -114,7 +114,7 @@ fn each_topic_that_the_configuration_speaks_of_is_tried_and_nobody_takes_a_beat_
 
 #[test]
 fn a_machine_without_sections_is_a_hooks() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.write("failcake.yaml", format!("broker: {}\n", broker.url));
     assert_eq!(levels(&topics(&world, 0)), ["events-git ok", "commits ok"]);
