@@ -2,6 +2,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use super::only_printed;
 use crate::conduct::{self, Finish, Wish};
 use crate::config::Source;
 use crate::deploy::person::{ask, find, tell};
@@ -48,7 +49,8 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     if args.across.on.is_some() {
         let wish = Wish::Rollback(args.to.map(|release| release.to_string()));
-        let finish = conduct::begin(&config, &args.site, wish, &args.across, args.dry_run, args.json)?;
+        let finish = conduct::begin(&config, &args.site, wish, &args.across, args.dry_run, args.json);
+        let finish = if args.dry_run { only_printed(finish)? } else { finish? };
         return Ok(if finish == Finish::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let (site, origin) = find(&config, &args.site)?;
