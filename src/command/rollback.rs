@@ -2,6 +2,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context as _;
+
 use super::only_printed;
 use crate::conduct::{self, Finish, Wish};
 use crate::config::Source;
@@ -57,7 +59,8 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let request = ask(String::new(), args.wait);
     let owner = Owner::become_of(site, false, Stop::on_signals()?)?;
     let here = owner.here(site, &origin, &config.repos, config.node.as_str());
-    let done = here.rollback(args.to.as_ref(), &request, &mut tell(Instant::now()))?;
+    let done = here.rollback(args.to.as_ref(), &request, &mut tell(Instant::now()));
+    let done = done.with_context(|| site.name.to_string())?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string(&done)?)?;

@@ -113,6 +113,9 @@ fn a_plan_is_told_after_the_fact_and_can_not_be_gone_on_with_once_it_is_over() {
     fleet.release("v1", &[]);
     fleet.start();
     fleet.deploy("v1", "web*", &[]).run().success();
+    fleet.release("v2", &[]);
+    fleet.deploy("v2", "web*", &["-q"]).run().success().stdout_has("2 of 2 hosts live").stderr("");
+    fleet.deploy("v1", "web*", &[]).run().success();
     let plan = fleet.newest_plan();
     fleet.operator(["rollout", "list"]).run().success().stdout_has(" on 2 hosts by ops@example.org: success\n");
     // Who reads no further ends it quietly.
