@@ -254,3 +254,22 @@ fn a_spool_that_is_not_where_it_is_configured_warns() {
     let seen = check();
     assert!(seen.len() == 1 && seen[0].0 == "\"ok\"" && seen[0].1.contains("/of-this-node/"), "{seen:?}");
 }
+
+#[test]
+fn a_site_that_is_held_is_told_and_nobody_is_woken_for_it() {
+    let world = world();
+    let broker = world.broker();
+    world.repository("spog");
+    let folder = world.path("").display().to_string();
+    let repo = format!("repos:\n  spog: {{ path: '{folder}/spog.git' }}\n");
+    let site = format!("sites:\n  www: {{ repo: spog, path: '{folder}/www' }}\n");
+    world.write("failcake.yaml", format!("broker: {}\n{repo}{site}", broker.url));
+    world.failcake(["hold", "www", "--reason", "database migration"]).run().success();
+    let said = world.failcake(["check"]).run().success().text();
+    let line = said.lines().find(|line| line.contains("held by")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.starts_with("ok    site www") && line.contains(" since 2"), "{line}");
+    assert!(line.ends_with(": database migration; failcake unhold www lifts that"), "{line}");
+    world.failcake(["check", "--nagios"]).run().success();
+    world.failcake(["unhold", "www"]).run().success();
+    assert!(!world.failcake(["check"]).run().success().text().contains("held by"));
+}
