@@ -226,6 +226,17 @@ fn what_deploys_over_the_bus_need_is_looked_at() {
 
     let bad = look(&format!("signing: {{ key: other.key, allowed-signers: signers }}\n{allow}"), 0);
     assert!(bad[2].0 == "warn" && bad[2].1.contains("no operator believes it"), "{bad:?}");
+    // Who lets nobody deploy is no node: an operator, who is believed or not.
+    let operator = "inventory: { web01: {} }\nsigning: { key: other.key, allowed-signers: signers }";
+    let good = look(operator, 0);
+    assert!(good.iter().all(|(level, _)| level == "ok") && good[2].1 == "other.key signs as ann", "{good:?}");
+    world.write("signers", line("web01", "node.key"));
+    let bad = look(operator, 0);
+    assert!(bad[2].0 == "warn" && bad[2].1.starts_with("other.key signs, but no node believes it: "), "{bad:?}");
+    let said = world.failcake(["check"]).run().success().text();
+    let public = world.read("other.key.pub").split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    assert!(said.contains(&format!("add `NAME namespaces=\"failcake-plan\" {public}` to ")), "{said}");
+
     let bad = look(&format!("signing: {{ key: facts.yaml, allowed-signers: nowhere }}\n{allow}"), 1);
     assert!(bad[0].1.contains("can't read nowhere") && bad[2].1.contains("can't sign with"), "{bad:?}");
     world.write("facts.yaml", "dc: [\n");
