@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use log::LevelFilter;
 
+use crate::conduct;
 use crate::config::Source;
 use crate::journal;
 
@@ -145,6 +146,14 @@ fn is_closed_stdout(error: &anyhow::Error) -> bool {
     bare.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
+/// What does nothing but print ends as the printing did. Of a rollout that went on, the end counts, whoever reads of it.
+fn only_printed<T>(outcome: Result<T, conduct::Error>) -> anyhow::Result<T> {
+    match outcome {
+        Err(conduct::Error::System(error)) => Err(error.into()),
+        other => Ok(other?),
+    }
+}
+
 /// The one table of exit statuses; the exception is [`check::report::Status`].
 fn exit_status(error: &anyhow::Error) -> u8 {
     if error.chain().any(|cause| cause.is::<crate::config::Error>()) {
@@ -159,4 +168,9 @@ fn exit_status(error: &anyhow::Error) -> u8 {
 /// One line for people. `eprintln!` panics on a closed stderr, and a hook may well have one.
 pub(crate) fn complain(text: &str) {
     let _ = writeln!(anstream::stderr(), "failcake: {text}");
+}
+
+/// One word for sh(1).
+pub(crate) fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -37,6 +37,7 @@ mod tests;
 mod trust;
 mod word;
 
+pub use effective::DEFAULT_SPOOL;
 pub use farm::{Directory, Farm, Placed};
 pub use jenkins::{Jenkins, JobName, Pattern, Project, Template, Word};
 pub use legacy::{Import, WriteError, import};

@@ -231,8 +231,8 @@ pub fn become_owner(site: &Site) -> Result<Option<User>, Error> {
 /// The site's folders.
 pub fn place(site: &Site) -> Place {
     match site.mode {
-        SiteMode::Releases => Place::new(&site.path),
-        SiteMode::InPlace => Place::in_place(&site.path),
+        SiteMode::Releases => Place::new(&site.path, site.name.as_str()),
+        SiteMode::InPlace => Place::in_place(&site.path, site.name.as_str()),
     }
 }
 

@@ -73,7 +73,7 @@ pub enum Error {
          make the folder in its place", .0.display()
     )]
     NotAFolder(PathBuf),
-    #[error("{0}. `failcake unhold SITE` lifts that")]
+    #[error("{0}. `failcake unhold {site}` lifts that", site = .0.site)]
     OnHold(Hold),
     #[error("{0}")]
     HeldAlready(Hold),
@@ -107,18 +107,20 @@ fn at(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
 #[derive(Debug, Clone)]
 pub struct Place {
     root: PathBuf,
+    /// For messages.
+    site: String,
     in_place: bool,
 }
 
 impl Place {
-    /// The site at `root`, which need not be there yet.
-    pub fn new(root: &Path) -> Place {
-        Place { root: root.to_owned(), in_place: false }
+    /// The site of that name at `root`, which need not be there yet.
+    pub fn new(root: &Path, site: &str) -> Place {
+        Place { root: root.to_owned(), site: site.to_owned(), in_place: false }
     }
 
-    /// The site at `root`, whose one tree, `current/`, is changed in place.
-    pub fn in_place(root: &Path) -> Place {
-        Place { root: root.to_owned(), in_place: true }
+    /// The site of that name at `root`, whose one tree, `current/`, is changed in place.
+    pub fn in_place(root: &Path, site: &str) -> Place {
+        Place { root: root.to_owned(), site: site.to_owned(), in_place: true }
     }
 
     /// The link, or the tree that is changed in place.

@@ -39,7 +39,7 @@ use nix::unistd::{Uid, UnlinkatFlags, fsync, geteuid, setfsuid, unlinkat};
 
 pub use entry::{Content, Name, is_id};
 use folder::Folder;
-pub use refused::Waiting;
+pub use refused::{MAKE_ROOM, NEARLY_FULL, Used, Waiting};
 
 /// How much one user's spool may hold, what was set aside included.
 #[derive(Debug, Clone, Copy)]

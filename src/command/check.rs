@@ -119,6 +119,31 @@ impl Finding {
     }
 }
 
+/// What this machine is to deploys over the bus, as far as the configuration tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Plans reach it.
+    Node,
+    /// Plans begin at it.
+    Operator,
+    /// One of both.
+    Either,
+    Unknown,
+}
+
+impl Role {
+    fn of(config: &Config) -> Role {
+        // A rule may also be for logins only.
+        let is_allowed = config.allow.iter().any(|rule| !rule.sites.is_empty());
+        match (is_allowed, !config.inventory.is_empty()) {
+            (true, false) => Role::Node,
+            (false, true) => Role::Operator,
+            (true, true) => Role::Either,
+            (false, false) => Role::Unknown,
+        }
+    }
+}
+
 /// Runs it.
 ///
 /// # Errors
@@ -167,9 +192,9 @@ fn look_at_all(config: &Config, args: &Args) -> Vec<Finding> {
     let looks = args.look.unwrap_or_else(|| place::looks(config.reconcile));
     findings.extend(bus::brokers(&config.bus, args.round_trip.then(|| topics::uses(config))));
     findings.extend(bus::spool(&config.bus, &args.oldest));
-    findings.extend(config.repos.values().flat_map(|repo| place::repo(repo, &looks)));
+    findings.extend(config.repos.values().flat_map(|repo| place::repo(repo, &looks, Role::of(config))));
     findings.extend(config.svn.values().flat_map(place::svn));
-    findings.extend(config.sites.values().flat_map(place::site));
+    findings.extend(config.sites.values().flat_map(|site| place::site(site, Role::of(config))));
     findings.extend(room::free(config, args.free.unwrap_or(limits::ROOM)));
     findings.extend(node::node(config));
     findings.extend(jenkins::controller(&config.jenkins));

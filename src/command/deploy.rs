@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context as _;
+
 use crate::conduct;
 use crate::config::Source;
 use crate::deploy::person::{ask, find, print_parts, tell};
@@ -75,10 +77,10 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let owner = Owner::become_of(site, !args.dry_run, Stop::on_signals()?)?;
     let here = owner.here(site, &origin, &config.repos, config.node.as_str());
     if args.dry_run {
-        print_plan(&here.plan(&request)?, args.json)?;
+        print_plan(&here.plan(&request).with_context(|| site.name.to_string())?, args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let done = here.deploy(&request, &mut tell(Instant::now()))?;
+    let done = here.deploy(&request, &mut tell(Instant::now())).with_context(|| site.name.to_string())?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string(&done)?)?;

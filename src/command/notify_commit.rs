@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use crate::command::complain;
+use crate::command::{complain, quote};
 use crate::config::{self, Source};
 use crate::git::history::{self, Change, History};
 use crate::git::hook::{self, Update};
 use crate::message::EventId;
 use crate::message::push::{Author, Commit, Kind, Push};
-use crate::name::RepoName;
+use crate::name::{RefKind, RepoName};
 use crate::outbox::Outbox;
 use crate::stomp::Frame;
 
@@ -80,7 +80,11 @@ impl Telling {
     fn tell(&self, opened: Result<History, history::Error>, updates: &[Update], source: &Source) -> anyhow::Result<ExitCode> {
         let (pusher, options) = (who_pushed(), hook::push_options(&hook::environment));
         let repo = self.name(opened.as_ref().ok())?;
-        let bus = source.bus()?;
+        let bus = source.bus().map_err(|error| {
+            let folder = opened.as_ref().map(History::common_dir).or_else(|_| git_dir()).unwrap_or_default();
+            let what = format!("what happened to {} refs of {repo} is", updates.len());
+            told_to_nobody(error, &what, &format!("in {}: {}", folder.display(), self.again(updates, &repo, source)))
+        })?;
         let outbox = Outbox::new(&bus);
         let (commits_topic, human_topic) = (bus.topics.get("commits"), bus.topics.get("events-git"));
 
@@ -126,6 +130,20 @@ impl Telling {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// The command that tells `updates` by hand.
+    fn again(&self, updates: &[Update], repo: &RepoName, source: &Source) -> String {
+        let line = |update: &Update| quote(&format!("{} {} {}", update.old, update.new, update.refname));
+        let lines: Vec<String> = updates.iter().take(SHOWN).map(line).collect();
+        let more = match updates.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!("  (and the lines of {more} more refs)"),
+        };
+        let all = if updates.iter().any(|update| update.refname.kind() == RefKind::Other) { " --all-refs" } else { "" };
+        let file = source.file.as_ref().map(|file| format!(" -c {}", quote(&file.display().to_string()))).unwrap_or_default();
+        let tell = format!("failcake{file} notify-commit post-receive{all} --repo-name {}", quote(repo.as_str()));
+        format!("printf '%s\\n' {} | {tell}{more}", lines.join(" "))
+    }
+
     fn emit(&self, outbox: &Outbox, frames: Vec<Frame>, repo: &RepoName) -> anyhow::Result<()> {
         if self.dry_run || frames.is_empty() {
             return Ok(());
@@ -166,6 +184,14 @@ impl Telling {
         let remedy = "say what it is called with `git config failcake.repo-name NAME` or --repo-name";
         Ok(found.map_err(|error| config::Error(format!("no name for the repository in {place}: {error}; {remedy}")))?)
     }
+}
+
+/// Refs that a message shows.
+const SHOWN: usize = 20;
+
+/// Without the configuration nobody knows where to: with half of it, the event might go to another's broker or topic.
+fn told_to_nobody(error: config::Error, what: &str, again: &str) -> config::Error {
+    config::Error(format!("{error}; {what} told to nobody and kept nowhere: correct that, then tell it {again}"))
 }
 
 /// The repository's folder as git names it, for when libgit2 can't open it.

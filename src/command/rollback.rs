@@ -2,6 +2,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::Context as _;
+
+use super::only_printed;
 use crate::conduct::{self, Finish, Wish};
 use crate::config::Source;
 use crate::deploy::person::{ask, find, tell};
@@ -48,14 +51,16 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     if args.across.on.is_some() {
         let wish = Wish::Rollback(args.to.map(|release| release.to_string()));
-        let finish = conduct::begin(&config, &args.site, wish, &args.across, args.dry_run, args.json)?;
+        let finish = conduct::begin(&config, &args.site, wish, &args.across, args.dry_run, args.json);
+        let finish = if args.dry_run { only_printed(finish)? } else { finish? };
         return Ok(if finish == Finish::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let (site, origin) = find(&config, &args.site)?;
     let request = ask(String::new(), args.wait);
     let owner = Owner::become_of(site, false, Stop::on_signals()?)?;
     let here = owner.here(site, &origin, &config.repos, config.node.as_str());
-    let done = here.rollback(args.to.as_ref(), &request, &mut tell(Instant::now()))?;
+    let done = here.rollback(args.to.as_ref(), &request, &mut tell(Instant::now()));
+    let done = done.with_context(|| site.name.to_string())?;
     let mut stdout = std::io::stdout().lock();
     if args.json {
         writeln!(stdout, "{}", serde_json::to_string(&done)?)?;

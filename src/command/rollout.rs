@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::only_printed;
 use crate::conduct::{self, Finish};
 use crate::config::{Source, parse_duration};
 use crate::message::deploy::PlanId;
@@ -60,8 +61,8 @@ enum What {
 pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
     match args.what {
-        What::Status { id, json } => conduct::status(&config, id, json)?,
-        What::List { json } => conduct::list(&config, json)?,
+        What::Status { id, json } => only_printed(conduct::status(&config, id, json))?,
+        What::List { json } => only_printed(conduct::list(&config, json))?,
         What::Resume { id, patience, json } => {
             let finish = conduct::resume(&config, id, patience, json)?;
             return Ok(if finish == Finish::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE });

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::said::Detail;
 use super::screen::Screen;
+use crate::deploy::person::is_quiet;
 use crate::message::deploy::{Outcome, Plan, PlanId};
 use crate::name::{NodeName, SiteName};
 use crate::rollout::{Event, Rollout, State};
@@ -81,8 +82,7 @@ impl View {
         }
         // A dumb terminal (Emacs' shell, say) can't go back.
         let moves = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-        let quiet = log::max_level() < log::LevelFilter::Warn;
-        if io::stderr().is_terminal() && moves && !quiet {
+        if io::stderr().is_terminal() && moves && !is_quiet() {
             View::Screen(Screen::new())
         } else {
             View::Lines(Instant::now())
@@ -156,6 +156,8 @@ impl View {
     fn say(&mut self, text: &str) {
         match self {
             View::Screen(screen) => screen.say(text),
+            // The table on stdout says how it ended.
+            View::Lines(_) if is_quiet() => {}
             // Nobody who stopped reading may stop the rollout.
             View::Lines(start) => drop(writeln!(anstream::stderr(), "{:8.3}s {text}", start.elapsed().as_secs_f64())),
             View::Json => {}

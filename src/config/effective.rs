@@ -17,7 +17,8 @@ use crate::name::{NodeName, RepoName, SiteName};
 use crate::stomp::url::BrokerUrl;
 
 const DEFAULT_BROKER: &str = "stomp://localhost:61613";
-const DEFAULT_SPOOL: &str = "/var/spool/failcake";
+/// Where events wait when nobody says.
+pub const DEFAULT_SPOOL: &str = "/var/spool/failcake";
 pub(super) const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 impl<const ALL: bool> File<ALL> {

@@ -54,9 +54,17 @@ pub fn print_parts(out: &mut impl std::io::Write, parts: &[Part]) -> std::io::Re
     Ok(())
 }
 
-/// Tells people on stderr, each line with the time since `start`.
+/// With --quiet: only errors are wanted.
+pub fn is_quiet() -> bool {
+    log::max_level() < log::LevelFilter::Warn
+}
+
+/// Tells people on stderr, each line with the time since `start`; with --quiet, nothing: what failed is in the error.
 pub fn tell(start: Instant) -> impl FnMut(Said<'_>) {
     move |said| {
+        if is_quiet() {
+            return;
+        }
         let time = start.elapsed().as_secs_f64();
         // Nobody who stopped reading may stop the deploy.
         let _ = match said {

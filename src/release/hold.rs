@@ -12,6 +12,9 @@ use super::{Error, Place, at, open};
 /// Who wants nothing deployed or rolled back, and why.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Hold {
+    /// What is held; the file stands in its folder and does not say it.
+    #[serde(skip)]
+    pub(super) site: String,
     /// Who.
     pub who: String,
     /// Since when.
@@ -45,11 +48,13 @@ impl Place {
         let made = file.metadata().and_then(|meta| meta.modified()).map_err(at("read", &path))?;
         let mut text = String::new();
         file.take(64 * 1024).read_to_string(&mut text).map_err(at("read", &path))?;
-        Ok(Some(serde_json::from_str(&text).unwrap_or_else(|_| Hold {
+        let hold = serde_json::from_str(&text).unwrap_or_else(|_| Hold {
+            site: String::new(),
             who: "somebody".to_owned(),
             since: jiff::Timestamp::try_from(made).map_or_else(|_| When::now(), When),
             reason: format!("{} does not say why", path.display()),
-        })))
+        });
+        Ok(Some(Hold { site: self.site.clone(), ..hold }))
     }
 
     /// Refuses when a freeze is on.
@@ -70,7 +75,7 @@ impl Place {
         let path = self.hold_file();
         let folder = self.root.join(".failcake");
         fs::create_dir_all(&folder).map_err(at("create", &folder))?;
-        let hold = Hold { who: who.to_owned(), since: When::now(), reason: reason.to_owned() };
+        let hold = Hold { site: self.site.clone(), who: who.to_owned(), since: When::now(), reason: reason.to_owned() };
         let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {

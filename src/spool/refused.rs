@@ -29,6 +29,45 @@ pub struct Waiting {
     pub refused: Option<String>,
 }
 
+/// From so many of a hundred on a folder is nearly full.
+pub const NEARLY_FULL: u64 = 80;
+/// What to do about [`Used::concern`].
+pub const MAKE_ROOM: &str = "what comes while it is full and the broker away is lost: mend the broker, send with failcake spool \
+                             flush, give up with failcake spool drop, or raise spool-max-count and spool-max-bytes";
+
+/// How much of what a folder may hold is used; what was set aside counts.
+#[derive(Debug, Clone, Copy)]
+pub struct Used {
+    count: u64,
+    bytes: u64,
+    limits: Limits,
+}
+
+impl Used {
+    /// Of a hundred, by whichever limit is nearer.
+    pub fn percent(&self) -> u64 {
+        let part = |used: u64, most: u64| (u128::from(used) * 100 / u128::from(most.max(1))) as u64;
+        part(self.count, self.limits.count as u64).max(part(self.bytes, self.limits.bytes))
+    }
+
+    /// One more like those that are here would not be taken.
+    pub fn is_full(&self) -> bool {
+        let usual = self.bytes.checked_div(self.count).unwrap_or_default();
+        self.count >= self.limits.count as u64 || self.bytes.saturating_add(usual) > self.limits.bytes
+    }
+
+    /// What people should know of it, if anything: it is full, or soon will be.
+    pub fn concern(&self) -> Option<String> {
+        let how = match self.percent() {
+            _ if self.is_full() => "full",
+            NEARLY_FULL.. => "nearly full",
+            _ => return None,
+        };
+        let Limits { count, bytes } = self.limits;
+        Some(format!("{how}: {} of {count} events and {} of {bytes} octets are used", self.count, self.bytes))
+    }
+}
+
 const REFUSED: &str = "refused";
 /// Longest reason kept, in octets.
 const REASON: usize = 2000;
@@ -171,6 +210,12 @@ impl Spool {
             }
         }
         Ok(all)
+    }
+
+    /// How full the folder is with `all` that a [`survey`](Self::survey) saw.
+    pub fn used(&self, all: &[Waiting]) -> Used {
+        let bytes = all.iter().map(|waiting| waiting.bytes).sum();
+        Used { count: all.len() as u64, bytes, limits: self.limits }
     }
 
     fn look(&self, dir: &OwnedFd, name: Name, refused: Option<String>) -> Option<Waiting> {

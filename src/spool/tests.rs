@@ -168,6 +168,24 @@ fn a_stopped_holder_of_the_lock_costs_the_order_not_the_event() {
 }
 
 #[test]
+fn how_full_it_is_is_told_before_and_when_the_next_is_refused() {
+    let parent = TempDir::new().unwrap();
+    let spool = Spool::open(parent.path(), Limits { count: 100, bytes: 10_000 }).unwrap();
+    let concern = || spool.used(&spool.survey().unwrap()).concern().unwrap_or_default();
+    let put = |id: &str| spool.put(id, "", &[b'x'; 900], PATIENCE);
+    assert_eq!(concern(), "");
+    let mut seen = Vec::new();
+    while put("a").is_ok() {
+        seen.push(concern().split(':').next().unwrap().to_owned());
+    }
+    assert_eq!(seen.pop().unwrap(), "full", "{}", concern());
+    assert!(
+        seen.contains(&"nearly full".to_owned()) && seen[0].is_empty() && !seen.contains(&"full".to_owned()),
+        "{seen:?}"
+    );
+}
+
+#[test]
 fn limits_refuse_in_words_and_leave_room_again() {
     let parent = TempDir::new().unwrap();
     let spool = Spool::open(parent.path(), Limits { count: 3, bytes: 10_000 }).unwrap();

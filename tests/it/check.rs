@@ -6,6 +6,13 @@ mod topics;
 use super::sandbox::brokers::{self, Kind};
 use super::sandbox::{Said, Sandbox};
 
+/// With the spool where the configuration says.
+fn world() -> Sandbox {
+    let world = Sandbox::new();
+    std::fs::create_dir(world.path("spool")).unwrap();
+    world
+}
+
 /// The finding about `about`.
 fn finding(said: Said, about: &str) -> serde_json::Value {
     let all = said.json();
@@ -15,7 +22,7 @@ fn finding(said: Said, about: &str) -> serde_json::Value {
 
 #[test]
 fn all_is_well_on_the_embedded_broker() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.repository("spog");
     let folder = world.path("").display().to_string();
@@ -40,7 +47,7 @@ fn all_is_well_on_the_embedded_broker() {
 #[test]
 fn each_real_broker_is_told_by_name_over_plain_and_tls() {
     for kind in [Kind::ActiveMq, Kind::RabbitMq] {
-        let world = Sandbox::new();
+        let world = world();
         let real = brokers::shared(kind);
         let name = if kind == Kind::ActiveMq { "ActiveMQ/5." } else { "RabbitMQ/3." };
         for url in [&real.url, &real.tls_url] {
@@ -62,7 +69,7 @@ fn each_real_broker_is_told_by_name_over_plain_and_tls() {
 
 #[test]
 fn a_broker_that_crashed_and_came_back_is_told_both_times() {
-    let world = Sandbox::new();
+    let world = world();
     let mut real = brokers::Real::start(Kind::ActiveMq);
     world.write("failcake.yaml", format!("broker: {}\n", real.url));
     real.stop("KILL");
@@ -73,7 +80,7 @@ fn a_broker_that_crashed_and_came_back_is_told_both_times() {
 
 #[test]
 fn a_dead_broker_fails_and_one_dead_host_of_two_warns() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     // Bound and never listening: refused, and nobody else can take it meanwhile.
     let socket = nix::sys::socket::socket(
@@ -99,7 +106,7 @@ fn a_dead_broker_fails_and_one_dead_host_of_two_warns() {
 
 #[test]
 fn places_that_are_wrong_fail_with_a_remedy_each() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.write("file", "");
     world.write("www/current/index.html", "not a link");
@@ -128,7 +135,7 @@ fn places_that_are_wrong_fail_with_a_remedy_each() {
 
 #[test]
 fn a_wrong_configuration_is_a_line_and_the_way_out_is_still_looked_at() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.write("failcake.yaml", format!("broker: {}\nsites: {{ www: {{ kep: 5 }} }}\n", broker.url));
     let all = world.failcake(["check", "--json"]).run().code(1).json();
@@ -138,7 +145,7 @@ fn a_wrong_configuration_is_a_line_and_the_way_out_is_still_looked_at() {
 
 #[test]
 fn what_waits_in_the_spool_is_counted() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.write("failcake.yaml", format!("broker: {}\n", broker.url));
     let unreachable =
@@ -150,7 +157,7 @@ fn what_waits_in_the_spool_is_counted() {
 
 #[test]
 fn messages_reach_those_who_listen() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     let listener = brokers::Listener::open(&broker.url, &["/topic/failcake.x"]);
     let call = world.failcake(["publish", "/topic/failcake.x"]).stdin("hello").env("FAILCAKE_BROKER", &broker.url);
@@ -161,7 +168,7 @@ fn messages_reach_those_who_listen() {
 
 #[test]
 fn what_deploys_over_the_bus_need_is_looked_at() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.repository("spog");
     let at = |name: &str| world.path(name).display().to_string();
@@ -219,10 +226,61 @@ fn what_deploys_over_the_bus_need_is_looked_at() {
 
     let bad = look(&format!("signing: {{ key: other.key, allowed-signers: signers }}\n{allow}"), 0);
     assert!(bad[2].0 == "warn" && bad[2].1.contains("no operator believes it"), "{bad:?}");
+    // Who lets nobody deploy is no node: an operator, who is believed or not.
+    let operator = "inventory: { web01: {} }\nsigning: { key: other.key, allowed-signers: signers }";
+    let good = look(operator, 0);
+    assert!(good.iter().all(|(level, _)| level == "ok") && good[2].1 == "other.key signs as ann", "{good:?}");
+    world.write("signers", line("web01", "node.key"));
+    let bad = look(operator, 0);
+    assert!(bad[2].0 == "warn" && bad[2].1.starts_with("other.key signs, but no node believes it: "), "{bad:?}");
+    let said = world.failcake(["check"]).run().success().text();
+    let public = world.read("other.key.pub").split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+    assert!(said.contains(&format!("add `NAME namespaces=\"failcake-plan\" {public}` to ")), "{said}");
+
     let bad = look(&format!("signing: {{ key: facts.yaml, allowed-signers: nowhere }}\n{allow}"), 1);
     assert!(bad[0].1.contains("can't read nowhere") && bad[2].1.contains("can't sign with"), "{bad:?}");
     world.write("facts.yaml", "dc: [\n");
     assert_eq!(look("facts-file: facts.yaml", 1)[0].0, "fail");
     world.write("failcake.yaml", format!("{base}allow: [ {{ who: ann, sites: [''], hosts: ['*'] }} ]\n"));
     world.failcake(["check"]).run().code(1).stdout_has("is no pattern");
+}
+
+#[test]
+fn a_spool_that_is_not_where_it_is_configured_warns() {
+    let world = world();
+    let broker = world.broker();
+    let folder = world.path("").display().to_string();
+    world.write("failcake.yaml", format!("broker: {}\nspool: {folder}/of-this-node\n", broker.url));
+    let check = || {
+        let said = world.failcake(["check", "--json"]).env_remove("FAILCAKE_SPOOL").run().success().json();
+        let about_it = said.as_array().unwrap().iter().filter(|finding| finding["about"] == "spool");
+        about_it.map(|finding| (finding["level"].to_string(), finding.to_string())).collect::<Vec<_>>()
+    };
+    let seen = check();
+    let (_, text) = seen.iter().find(|(level, _)| level == "\"warn\"").unwrap_or_else(|| panic!("{seen:?}"));
+    for words in ["of-this-node is not there", "/home/.local/state/failcake/spool/", "install -d -m 1777 ", "spool:"] {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
+    std::fs::create_dir(world.path("of-this-node")).unwrap();
+    let seen = check();
+    assert!(seen.len() == 1 && seen[0].0 == "\"ok\"" && seen[0].1.contains("/of-this-node/"), "{seen:?}");
+}
+
+#[test]
+fn a_site_that_is_held_is_told_and_nobody_is_woken_for_it() {
+    let world = world();
+    let broker = world.broker();
+    world.repository("spog");
+    let folder = world.path("").display().to_string();
+    let repo = format!("repos:\n  spog: {{ path: '{folder}/spog.git' }}\n");
+    let site = format!("sites:\n  www: {{ repo: spog, path: '{folder}/www' }}\n");
+    world.write("failcake.yaml", format!("broker: {}\n{repo}{site}", broker.url));
+    world.failcake(["hold", "www", "--reason", "database migration"]).run().success();
+    let said = world.failcake(["check"]).run().success().text();
+    let line = said.lines().find(|line| line.contains("held by")).unwrap_or_else(|| panic!("{said}"));
+    assert!(line.starts_with("ok    site www") && line.contains(" since 2"), "{line}");
+    assert!(line.ends_with(": database migration; failcake unhold www lifts that"), "{line}");
+    world.failcake(["check", "--nagios"]).run().success();
+    world.failcake(["unhold", "www"]).run().success();
+    assert!(!world.failcake(["check"]).run().success().text().contains("held by"));
 }

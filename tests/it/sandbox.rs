@@ -156,6 +156,20 @@ impl Call<'_> {
         Ran { words, status, stdout: show(running.rest()), stderr: show(running.stderr()) }
     }
 
+    /// Runs to the end, with a stdout whose reader is gone, as that of `| head` soon is.
+    pub fn run_unread(mut self) -> Ran {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let words = format!("{:?}", self.command);
+        let said = self.command.stdin(Stdio::null()).stdout(writer).output().unwrap();
+        Ran {
+            words,
+            status: said.status,
+            stdout: String::new(),
+            stderr: String::from_utf8_lossy(&said.stderr).into_owned(),
+        }
+    }
+
     /// Starts and goes on; the program is killed when what comes back is dropped.
     pub fn start(mut self) -> Running {
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -1,5 +1,6 @@
 //! The way out: brokers and the spool.
 
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::limits;
@@ -7,8 +8,8 @@ use super::report::{Measure, Unit};
 use super::topics::{Uses, round_trips};
 use super::{Finding, Level};
 use crate::bus::{self, Publisher, Target};
-use crate::config::Bus;
-use crate::spool::{Limits, Spool, Waiting};
+use crate::config::{Bus, DEFAULT_SPOOL};
+use crate::spool::{Limits, MAKE_ROOM, NEARLY_FULL, Spool, Used, Waiting};
 use crate::stomp::url::{BrokerUrl, Host};
 
 /// A person waits for the answer: longer than a hook's budget, shorter than patience.
@@ -82,9 +83,26 @@ pub fn spool(bus: &Bus, oldest: &limits::Limits<Duration>) -> Vec<Finding> {
         return vec![Finding::fail("spool", error.to_string(), remedy)];
     }
     match Spool::find_all(&bus.spool.parent, limits) {
-        Ok(spools) => spools.iter().map(|spool| one_spool(spool, oldest)).collect(),
+        Ok(spools) => {
+            let elsewhere = spools.iter().find_map(|spool| elsewhere(&bus.spool.parent, spool));
+            spools.iter().map(|spool| one_spool(spool, oldest)).chain(elsewhere).collect()
+        }
         Err(error) => vec![Finding::fail("spool", error.to_string(), remedy)],
     }
+}
+
+/// A missing folder is replaced by the home folder's, where all that this user runs meets.
+fn elsewhere(parent: &Path, spool: &Spool) -> Option<Finding> {
+    (spool.is_own() && !spool.path().starts_with(parent)).then(|| {
+        let text = format!("{} is not there, {} is used instead", parent.display(), spool.path().display());
+        // Nobody asked for it, and one person's machine does well without.
+        if parent == Path::new(DEFAULT_SPOOL) {
+            return Finding::ok("spool", text);
+        }
+        let text = text + ": all that this user runs with a missing folder shares that one, and root's flush does not see it";
+        let remedy = format!("make it, as root: install -d -m 1777 {}; or correct spool:", parent.display());
+        Finding::warn("spool", text, remedy)
+    })
 }
 
 fn one_spool(spool: &Spool, oldest: &limits::Limits<Duration>) -> Finding {
@@ -113,8 +131,25 @@ fn one_spool(spool: &Spool, oldest: &limits::Limits<Duration>) -> Finding {
         level = level.max(Level::Warn);
         remedies.push("see why with failcake spool list");
     }
+    let used = spool.used(&entries);
+    if let Some(concern) = used.concern() {
+        text += &format!("; {concern}");
+        level = level.max(if used.is_full() { Level::Fail } else { Level::Warn });
+        remedies.push(MAKE_ROOM);
+    }
     let finding = Finding::at(level, "spool", text, remedies.join("; "));
-    waiting.measures("spool", oldest).into_iter().fold(finding, Finding::with)
+    waiting.measures("spool", oldest).into_iter().fold(finding, Finding::with).with(filled(&used))
+}
+
+fn filled(used: &Used) -> Measure {
+    Measure {
+        name: "spool_used".to_owned(),
+        value: used.percent(),
+        unit: Unit::Percent,
+        warn: Some(NEARLY_FULL),
+        fail: Some(100),
+        most: Some(100),
+    }
 }
 
 /// What a folder of waiting things holds.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::limits::Limits;
 use super::report::{Measure, Unit};
-use super::{Finding, Level};
+use super::{Finding, Level, Role};
 use crate::config::{Mode, Repo, Site, SvnRepo};
 use crate::deploy::{self, Project};
 use crate::git::local::Local;
@@ -31,8 +31,12 @@ pub fn looks(reconcile: Duration) -> Limits<Duration> {
     Limits { warn: Some(warn), fail: Some(DAY.max(warn)) }
 }
 
-pub fn repo(repo: &Repo, looks: &Limits<Duration>) -> Vec<Finding> {
+pub fn repo(repo: &Repo, looks: &Limits<Duration>, role: Role) -> Vec<Finding> {
     let about = format!("repo {}", repo.name);
+    // Its url is asked what a ref is, which needs no clone.
+    if role == Role::Operator && repo.mode == Mode::Fetch && repo.url.is_some() && !repo.path.exists() {
+        return vec![Finding::ok(about, format!("{} is not there: right for an operator", repo.path.display()))];
+    }
     let user = match become_user(&about, repo.user.as_deref()) {
         Ok(user) => user,
         Err(finding) => return vec![finding],
@@ -186,8 +190,11 @@ pub fn svn(repo: &SvnRepo) -> Vec<Finding> {
     }]
 }
 
-pub fn site(site: &Site) -> Vec<Finding> {
+pub fn site(site: &Site, role: Role) -> Vec<Finding> {
     let about = format!("site {}", site.name);
+    if role == Role::Operator && !site.path.exists() {
+        return vec![Finding::ok(about, format!("{} is not there: right for an operator", site.path.display()))];
+    }
     let user = match become_user(&about, site.user.as_deref()) {
         Ok(user) => user,
         Err(finding) => return vec![finding],
@@ -203,18 +210,23 @@ pub fn site(site: &Site) -> Vec<Finding> {
     if let Err(error) = deploy::check_directories(site) {
         return vec![Finding::fail(about, error.to_string(), "correct directories: of its farm:")];
     }
-    vec![match place.current() {
+    let hold = match place.hold() {
+        Ok(hold) => hold.map(|hold| Finding::ok(about.as_str(), format!("{}; failcake unhold {} lifts that", hold.to_string().replace(char::is_control, " "), site.name))),
+        Err(error) => Some(Finding::warn(about.as_str(), error.to_string(), "run failcake check as root, or as its user")),
+    };
+    let state = match place.current() {
         Ok(Some(release)) if place.release(&release).is_dir() => {
-            Finding::ok(about, format!("{path} serves {}", release.as_str()))
+            Finding::ok(about.as_str(), format!("{path} serves {}", release.as_str()))
         }
         Ok(Some(release)) => Finding::fail(
-            about,
+            about.as_str(),
             format!("{path}/current points to {}, which is gone", release.as_str()),
             format!("failcake deploy {} REF", site.name),
         ),
-        Ok(None) => Finding::ok(about, format!("{path} is writable, nothing is deployed yet")),
-        Err(error) => Finding::fail(about, error.to_string(), "move what stands there out of the way"),
-    }]
+        Ok(None) => Finding::ok(about.as_str(), format!("{path} is writable, nothing is deployed yet")),
+        Err(error) => Finding::fail(about.as_str(), error.to_string(), "move what stands there out of the way"),
+    };
+    [state].into_iter().chain(hold).collect()
 }
 
 pub(super) fn become_user(about: &str, name: Option<&str>) -> Result<Option<User>, Finding> {

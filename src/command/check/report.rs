@@ -32,6 +32,9 @@ pub(super) enum Unit {
     Octets,
     #[serde(rename = "")]
     Count,
+    /// Used ones: the more the worse.
+    #[serde(rename = "%")]
+    Percent,
 }
 
 /// For people.
@@ -113,7 +116,7 @@ fn merged(findings: &[Finding]) -> Vec<Measure> {
             None => all.push(measure.clone()),
             Some(known) => {
                 known.value = match measure.unit {
-                    Unit::Seconds => known.value.max(measure.value),
+                    Unit::Seconds | Unit::Percent => known.value.max(measure.value),
                     Unit::Octets => known.value.min(measure.value),
                     Unit::Count => known.value.saturating_add(measure.value),
                 }
@@ -131,6 +134,7 @@ impl Measure {
             Unit::Seconds => "s",
             Unit::Octets => "B",
             Unit::Count => "",
+            Unit::Percent => "%",
         };
         let limit = |limit: Option<u64>| match (limit, self.unit) {
             (None, _) => String::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::Finding;
+use super::{Finding, Role};
 use crate::bus::{self, Connection, Incoming, Publisher, Target};
 use crate::config::{Bus, Config};
 use crate::stomp::{AckMode, Frame, Subscription};
@@ -18,25 +18,37 @@ const MARK: &str = "failcake-check";
 pub(super) struct Use {
     reads: bool,
     writes: bool,
+    /// Why it may be right that it can't be written to.
+    spared: Option<&'static str>,
 }
 
 /// By destination.
 pub(super) type Uses = BTreeMap<String, Use>;
 
-const READS: Use = Use { reads: true, writes: false };
-const WRITES: Use = Use { reads: false, writes: true };
+const READS: Use = Use { reads: true, writes: false, spared: None };
+const WRITES: Use = Use { reads: false, writes: true, spared: None };
+/// Logins for deploys hear of pushes, and say none.
+const HEARD: Use = Use { spared: Some("this login can't say that something was pushed: right where no hook runs"), ..READS };
+/// Of plans and of answers to them: docs/rollouts.md has operators' logins write the one and nodes' the other.
+const REQUESTS: Use = Use { spared: Some("this login can't send plans: right for a node"), ..READS };
+const REPLIES: Use = Use { spared: Some("this login can't answer plans: right for an operator"), ..READS };
 
 /// Which the configuration speaks of. Where it speaks of none, there are hooks, or nothing yet.
 pub(super) fn uses(config: &Config) -> Uses {
     let topics = &config.bus.topics;
     let mut uses = Uses::new();
+    let role = Role::of(config);
     let mut add = |destination: String, what: Use| {
         let known: &mut Use = uses.entry(destination).or_default();
-        *known = Use { reads: known.reads || what.reads, writes: known.writes || what.writes };
+        *known = Use {
+            reads: known.reads || what.reads,
+            writes: known.writes || what.writes,
+            spared: known.spared.or(what.spared),
+        };
     };
     let mut add_keys = |what: Use, keys: &[&str]| keys.iter().for_each(|key| add(topics.get(key), what));
     for repo in config.repos.values() {
-        add_keys(READS, &[&repo.listen]);
+        add_keys(if role == Role::Unknown { READS } else { HEARD }, &[&repo.listen]);
         add_keys(WRITES, &["events-fetch"]);
     }
     if !config.jenkins.projects.is_empty() {
@@ -56,13 +68,15 @@ pub(super) fn uses(config: &Config) -> Uses {
     if !config.packages.interest.is_empty() {
         add_keys(READS, &["packages"]);
     }
-    if !config.allow.is_empty() {
-        add_keys(READS, &["deploy-requests"]);
-        add_keys(WRITES, &["deploy-replies", "events-deploys"]);
+    // One file for all machines does not say which of them this is.
+    if let Role::Node | Role::Either = role {
+        add_keys(REQUESTS, &["deploy-requests"]);
+        add_keys(if role == Role::Node { WRITES } else { REPLIES }, &["deploy-replies"]);
+        add_keys(WRITES, &["events-deploys"]);
     }
-    if !config.inventory.is_empty() {
+    if role == Role::Operator {
         add_keys(WRITES, &["deploy-requests"]);
-        add_keys(READS, &["deploy-replies"]);
+        add_keys(REPLIES, &["deploy-replies"]);
     }
     // One with a broker of its own has a login of its own: `keepalive` itself tells.
     for keepalive in config.keepalive.iter().filter(|keepalive| keepalive.broker.is_none()) {
@@ -99,12 +113,13 @@ fn round_trip(bus: &Bus, target: &Target, destination: &str, what: Use) -> Findi
             Finding::ok(about, format!("{destination}: a beat was taken; a queue is not read here, its reader would miss it"))
         }
         (Err(Deaf::Refused(why)), written) if what.reads => {
-            let both = if written.is_err() { "read and write" } else { "read" };
+            let both = if written.is_err() && what.spared.is_none() { "read and write" } else { "read" };
             Finding::fail(about, format!("{destination} may not be read: {why}"), let_it(both))
         }
         (_, Err(why)) if what.writes => {
             Finding::fail(about, format!("{destination} may not be written to: {why}"), let_it("write to"))
         }
+        (_, Err(_)) if let Some(why) = what.spared => Finding::ok(about, format!("{destination} may not be written to; {why}")),
         (Err(Deaf::Refused(_)), Ok(())) => {
             Finding::ok(about, format!("{destination}: a beat was taken; it may not be read, and nothing here does"))
         }

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::bus::{Connection, Incoming, Target};
+use crate::command::quote;
 use crate::config::{self, Topics};
 use crate::message::{Envelope, push::Push};
 use crate::name::{RefName, Rev};
@@ -401,11 +402,6 @@ fn succeed(output: Output, what: &str) -> anyhow::Result<String> {
 
 fn path(path: &Path) -> anyhow::Result<&str> {
     path.to_str().with_context(|| format!("{} is no UTF-8; set TMPDIR to another folder", path.display()))
-}
-
-/// One word for sh(1).
-fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A web server of one page: each request opens `current/index.html` by its path, as a real one would.

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::command::only_printed;
 use crate::conduct::{self, Finish, Options, Wish};
 use crate::config::Source;
 use crate::name::SiteName;
@@ -19,6 +20,7 @@ pub(super) fn run(
     json: bool,
 ) -> anyhow::Result<ExitCode> {
     let config = source.load()?;
-    let finish = conduct::begin(&config, site, Wish::Deploy(reference), options, dry_run, json)?;
+    let finish = conduct::begin(&config, site, Wish::Deploy(reference), options, dry_run, json);
+    let finish = if dry_run { only_printed(finish)? } else { finish? };
     Ok(if finish == Finish::Success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

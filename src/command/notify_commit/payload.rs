@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::told_to_nobody;
 use crate::command::{FAILED, complain};
 use crate::config::Source;
 use crate::forge::{Headers, Provider};
@@ -67,7 +68,8 @@ pub fn run(args: &Args, source: &Source) -> anyhow::Result<ExitCode> {
 }
 
 fn on_stdin(args: &Args, source: &Source) -> anyhow::Result<ExitCode> {
-    let config = source.load()?;
+    let again = "by having it delivered again";
+    let config = source.load().map_err(|error| told_to_nobody(error, "the delivery on stdin is", again))?;
     let mut body = Vec::new();
     let most = args.max_body as u64;
     std::io::stdin().lock().take(most + 1).read_to_end(&mut body).context("can't read the body on stdin")?;

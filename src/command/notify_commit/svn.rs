@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::command::complain;
+use super::told_to_nobody;
+use crate::command::{complain, quote};
 use crate::config::Source;
 use crate::message::revision::{self, LISTED, Revision};
 use crate::message::{Event, EventId};
@@ -62,7 +63,11 @@ pub fn run(args: &Args, source: &Source) -> anyhow::Result<ExitCode> {
         Some(name) => name.to_string(),
         None => repository.path().file_name().unwrap_or_default().to_string_lossy().into_owned(),
     };
-    let bus = source.bus()?;
+    let bus = source.bus().map_err(|error| {
+        let path = quote(&repository.path().display().to_string());
+        let again = format!("with failcake notify-commit svn --repo-name {} {path} {}", quote(&name), args.rev);
+        told_to_nobody(error, &format!("r{} of {name} is", args.rev), &again)
+    })?;
     let outbox = Outbox::new(&bus);
     let (commits_topic, human_topic) = (bus.topics.get("commits"), bus.topics.get("events-svn"));
 

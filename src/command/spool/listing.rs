@@ -9,7 +9,7 @@ use super::{folders, print};
 use crate::command::{FAILED, complain};
 use crate::config;
 use crate::jenkins;
-use crate::spool::{Spool, Waiting};
+use crate::spool::{MAKE_ROOM, Spool, Waiting};
 
 /// Destination and subject, as the outbox wrote them into the entry's line; a build has no destination.
 pub(super) fn split(about: &str) -> (&str, &str) {
@@ -24,6 +24,9 @@ pub(super) fn list(bus: &config::Bus, as_json: bool) -> anyhow::Result<ExitCode>
     let mut code = ExitCode::SUCCESS;
     for spool in folders(bus)? {
         let entries = survey(&spool, &mut code);
+        if let Some(concern) = spool.used(&entries).concern() {
+            complain(&format!("warning: {} is {concern}; {MAKE_ROOM}", spool.path().display()));
+        }
         let is_builds = spool.path().ends_with(jenkins::FOLDER);
         let failure = spool.list().ok().and_then(|listing| spool.last_failure(&listing));
         let cause = match &failure {

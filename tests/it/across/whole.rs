@@ -113,8 +113,16 @@ fn a_plan_is_told_after_the_fact_and_can_not_be_gone_on_with_once_it_is_over() {
     fleet.release("v1", &[]);
     fleet.start();
     fleet.deploy("v1", "web*", &[]).run().success();
+    fleet.release("v2", &[]);
+    fleet.deploy("v2", "web*", &["-q"]).run().success().stdout_has("2 of 2 hosts live").stderr("");
+    fleet.deploy("v1", "web*", &[]).run().success();
     let plan = fleet.newest_plan();
     fleet.operator(["rollout", "list"]).run().success().stdout_has(" on 2 hosts by ops@example.org: success\n");
+    // Who reads no further ends it quietly.
+    for words in [&["rollout", "list"][..], &["rollout", "list", "--json"], &["rollout", "status"], &["nodes"]] {
+        fleet.operator(words).run_unread().success().stderr("");
+    }
+    fleet.deploy("v1", "web*", &["--dry-run"]).run_unread().success().stderr("");
     let status = |fleet: &Fleet| fleet.operator(["rollout", "status", &plan]).run().success();
     status(&fleet).stdout_has("2 of 2 hosts live; success\n").stdout_has("  web02  live  release ").stderr_has(&plan);
     fleet.operator(["rollout", "resume", &plan]).run().success().stderr_has(" is over, and every host knows it\n");

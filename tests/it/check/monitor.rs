@@ -12,7 +12,7 @@ struct Machine {
 
 impl Machine {
     fn new(more: &str) -> Machine {
-        let world = Sandbox::new();
+        let world = world();
         let broker = world.broker();
         let machine = Machine { world, broker };
         machine.world.repository("spog");
@@ -52,7 +52,7 @@ fn numbers(line: &str) -> Vec<(String, u64)> {
         let (number, after) = after.split_once(' ').unwrap_or((after, ""));
         let parts: Vec<&str> = number.split(';').collect();
         assert_eq!(parts.len(), 5, "{line}");
-        let value = parts[0].trim_end_matches(['s', 'B']).parse().unwrap_or_else(|_| panic!("{number} in {line}"));
+        let value = parts[0].trim_end_matches(['s', 'B', '%']).parse().unwrap_or_else(|_| panic!("{number} in {line}"));
         assert!(
             parts[1..].iter().all(|part| part.trim_end_matches(':').parse::<u64>().is_ok() || part.is_empty()),
             "{line}"
@@ -70,8 +70,8 @@ fn ok_warning_critical_and_unknown() {
     let line = machine.nagios(&[], 0);
     assert!(line.starts_with("FAILCAKE OK - "), "{line}");
     let names: Vec<String> = numbers(&line).into_iter().map(|(name, _)| name).collect();
-    assert_eq!(names[..4], ["spool_waiting", "spool_set_aside", "spool_oldest", "look"]);
-    assert!(names[4].starts_with("free "), "{line}");
+    assert_eq!(names[..5], ["spool_waiting", "spool_set_aside", "spool_oldest", "spool_used", "look"]);
+    assert!(names[5].starts_with("free "), "{line}");
 
     machine
         .world
@@ -94,6 +94,37 @@ fn ok_warning_critical_and_unknown() {
     assert!(machine.nagios(&[], 3).starts_with("FAILCAKE UNKNOWN - config: "));
     let line = machine.world.failcake(["check", "--nagios", "--look", "soon"]).run().code(3).text();
     assert!(line.starts_with("FAILCAKE UNKNOWN - error: invalid value 'soon'"), "{line}");
+}
+
+#[test]
+fn a_spool_that_fills_up_warns_and_a_full_one_fails() {
+    let machine = Machine::new("");
+    let world = &machine.world;
+    world.write("failcake.yaml", format!("broker: {}\nspool-max-count: 5\n", machine.broker.url));
+    let push = |code: i32| {
+        let away = world.failcake(["publish", "/topic/x"]).stdin("x").env("FAILCAKE_BROKER", "stomp://127.0.0.1:1");
+        drop(away.run().code(code));
+    };
+    (0..3).for_each(|_| push(0));
+    assert!(numbers(&machine.nagios(&[], 0)).contains(&("spool_used".to_owned(), 60)));
+    world.failcake(["spool", "list"]).run().success().stderr("");
+    push(0);
+    let line = machine.nagios(&[], 1);
+    assert!(
+        line.starts_with("FAILCAKE WARNING - spool: ") && line.contains("; nearly full: 4 of 5 events and "),
+        "{line}"
+    );
+    assert!(line.contains("failcake spool flush") && line.contains("spool-max-count"), "{line}");
+    push(0);
+    push(75);
+    let line = machine.nagios(&[], 2);
+    assert!(line.starts_with("FAILCAKE CRITICAL - spool: ") && line.contains("; full: 5 of 5 events and "), "{line}");
+    let seen = finding(world.failcake(["check", "--json"]).run().code(1), "spool");
+    assert!(seen["remedy"].as_str().unwrap().contains("spool drop"), "{seen}");
+    let listed = world.failcake(["spool", "list"]).run().success();
+    listed.stderr_has("is full: 5 of 5 events").stderr_has("spool-max-bytes");
+    world.failcake(["spool", "flush"]).run().success();
+    machine.nagios(&[], 0);
 }
 
 #[test]

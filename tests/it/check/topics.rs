@@ -17,7 +17,7 @@ fn topics(world: &Sandbox, code: i32) -> Vec<(String, String, String)> {
 
 /// A machine that fetches, whose login has half of the rights.
 fn machine(kind: Kind, user: &str, commits: &str, events: &str) -> Sandbox {
-    let world = Sandbox::new();
+    let world = world();
     let url = brokers::shared(kind).url.replace("gituser:gitpw", user);
     world.repository("spog");
     world.write(
@@ -78,7 +78,7 @@ fn a_login_that_may_write_to_no_exchange_of_rabbitmq_is_told() {
 
 #[test]
 fn each_topic_that_the_configuration_speaks_of_is_tried_and_nobody_takes_a_beat_for_an_event() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.write("secret", "x\n");
     world.write(
@@ -114,8 +114,60 @@ fn each_topic_that_the_configuration_speaks_of_is_tried_and_nobody_takes_a_beat_
 
 #[test]
 fn a_machine_without_sections_is_a_hooks() {
-    let world = Sandbox::new();
+    let world = world();
     let broker = world.broker();
     world.write("failcake.yaml", format!("broker: {}\n", broker.url));
     assert_eq!(levels(&topics(&world, 0)), ["events-git ok", "commits ok"]);
+}
+
+/// The logins of docs/rollouts.md, in the sections that make a node and an operator.
+fn the_rights_for_deploys_are_right(kind: Kind) {
+    const NODE: &str = "allow: [ { who: ann, sites: ['*'], hosts: ['*'] } ]\n";
+    const OPERATOR: &str = "inventory: { web01: {} }\n";
+    let world = world();
+    let look = |login: &str, sections: &str, code: i32| {
+        let url = brokers::shared(kind).url.replace("gituser:gitpw", login);
+        world.write("signers", "");
+        let rest = "prefix: rights\nrepos: { spog: { path: /nowhere/spog, url: /nowhere } }\n\
+                    sites: { www: { repo: spog, path: /nowhere/www } }\nsigning: { allowed-signers: signers }\n";
+        world.write("failcake.yaml", format!("broker: {url}\n{rest}{sections}"));
+        topics(&world, code)
+    };
+    let of = |seen: &[(String, String, String)], topic: &str| {
+        let (_, level, text) = seen.iter().find(|(about, ..)| about == topic).unwrap_or_else(|| panic!("{seen:?}"));
+        (level.clone(), text.clone())
+    };
+    let operator = look("ops:opspw", OPERATOR, 0);
+    assert!(operator.iter().all(|(_, level, _)| level == "ok"), "{operator:?}");
+    assert!(
+        of(&operator, "deploy-replies").1.contains("this login can't answer plans: right for an operator"),
+        "{operator:?}"
+    );
+    let node = look("node:nodepw", NODE, 0);
+    assert!(node.iter().all(|(_, level, _)| level == "ok"), "{node:?}");
+    assert!(of(&node, "deploy-requests").1.contains("this login can't send plans: right for a node"), "{node:?}");
+    for login in ["ops:opspw", "node:nodepw"] {
+        let either = look(login, &format!("{NODE}{OPERATOR}"), 0);
+        assert!(either.iter().all(|(_, level, _)| level == "ok"), "{either:?}");
+    }
+    // The other's login is of no use.
+    assert_eq!(of(&look("node:nodepw", OPERATOR, 1), "deploy-requests").0, "fail");
+    assert_eq!(of(&look("ops:opspw", NODE, 1), "deploy-replies").0, "fail");
+    // Nothing that is not on an operator's machine is missed there.
+    let url = brokers::shared(kind).url.replace("gituser:gitpw", "ops:opspw");
+    let text = world.read("failcake.yaml").replace(NODE, OPERATOR);
+    let text = text.lines().filter(|line| !line.starts_with("broker:")).collect::<Vec<_>>().join("\n");
+    world.write("failcake.yaml", format!("broker: {url}\n{text}\n"));
+    let line = world.failcake(["check", "--nagios", "--round-trip"]).run().success().text();
+    assert!(line.starts_with("FAILCAKE OK - "), "{line}");
+}
+
+#[test]
+fn the_rights_for_deploys_are_right_on_activemq() {
+    the_rights_for_deploys_are_right(Kind::ActiveMq);
+}
+
+#[test]
+fn the_rights_for_deploys_are_right_on_rabbitmq() {
+    the_rights_for_deploys_are_right(Kind::RabbitMq);
 }

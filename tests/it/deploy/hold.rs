@@ -19,7 +19,8 @@ fn nothing_is_deployed_or_rolled_back_while_somebody_holds_the_site() {
     for args in [&["deploy", "www", "v-one"][..], &["deploy", "www", "v-one", "--dry-run"], &["rollback", "www"]] {
         let said = site.run(args).fails(1);
         assert!(
-            said.err.contains(&wanted) && said.err.contains(": database migration. `failcake unhold"),
+            said.err.contains(&format!("www: {wanted}"))
+                && said.err.contains(": database migration. `failcake unhold www`"),
             "{}",
             said.err
         );

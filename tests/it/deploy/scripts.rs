@@ -65,7 +65,7 @@ fn one_that_fails_stops_it_and_the_old_release_serves_on() {
         site.commit_script(step, step, "echo the cause; exit 3");
         let said = site.deploy(&format!("v-{step}")).fails(1);
         let wanted =
-            format!("failcake: {step} failed: it exited with status 3. Release {good} serves on (what it said: ");
+            format!("failcake: www: {step} failed: it exited with status 3. Release {good} serves on (what it said: ");
         assert!(said.err.contains(&wanted) && said.err.contains(&format!("{step}: the cause")), "{}", said.err);
         let log = said.err.rsplit_once("what it said: ").unwrap().1.trim_end().trim_end_matches(')').to_owned();
         assert!(fs::read_to_string(log).unwrap().contains("\nthe cause\n"));
@@ -292,4 +292,22 @@ fn so_it_is_where_the_session_has_no_number() {
     command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", inside]).current_dir(&site.root);
     command.env("F", env!("CARGO_BIN_EXE_failcake")).env("HOME", &site.root);
     super::sandbox::Said::of(command.output().unwrap()).ok();
+}
+
+#[test]
+fn quiet_is_quiet_and_an_error_names_the_site() {
+    let site = Sandbox::new();
+    site.commit_script("good", "post-deploy", "echo hello");
+    let said = site.run(&["-q", "deploy", "www", "v-good"]).ok();
+    assert_eq!(said.err, "");
+    assert!(said.out.starts_with("www serves v-good as release "), "{}", said.out);
+    site.commit_script("bad", "post-deploy", "echo oh; exit 1");
+    let said = site.run(&["-q", "deploy", "www", "v-bad"]).fails(1);
+    assert!(
+        said.err.starts_with("failcake: www: post-deploy failed: ") && said.err.lines().count() == 1,
+        "{}",
+        said.err
+    );
+    site.run(&["deploy", "www", "v-good"]).ok();
+    assert_eq!(site.run(&["rollback", "www", "-q"]).ok().err, "");
 }

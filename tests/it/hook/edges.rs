@@ -272,3 +272,33 @@ fn the_next_hook_gets_the_same_lines_and_has_the_last_word() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8(output.stderr).unwrap().contains("can't run the next hook"));
 }
+
+#[test]
+fn a_configuration_with_a_mistake_is_told_with_how_to_tell_the_push_afterwards() {
+    let server = Server::new();
+    let config = server.path("failcake.yaml");
+    fs::write(&config, "brokr: stomp://broker01\n").unwrap();
+    let one = server.commit("one");
+    server.git(&["branch", "it's"]);
+    server.push(&["master", "it's"]);
+    let lines = format!("{0} {one} refs/heads/master\n{0} {one} refs/heads/it's\n", zeros(&one));
+    let hook = server.hook(&[], &[("FAILCAKE_CONFIG", config.to_str().unwrap())], lines.as_bytes());
+    let stderr = String::from_utf8(hook.stderr).unwrap();
+    assert_eq!(hook.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("unknown key \"brokr\": did you mean \"broker\"?"), "{stderr}");
+    assert!(stderr.contains("what happened to 2 refs of spog is told to nobody and kept nowhere"), "{stderr}");
+
+    // What it says works, word for word.
+    fs::write(&config, "prefix: future\n").unwrap();
+    let (_, said) = stderr.trim_end().split_once("then tell it in ").unwrap();
+    let (folder, command) = said.split_once(": ").unwrap();
+    let binary = std::path::Path::new(BINARY).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    let command = format!("{command} --dry-run --json");
+    let mut shell = server.command("sh", std::path::Path::new(folder));
+    let told = shell.args(["-c", &command]).env("PATH", path).env("FAILCAKE_CONFIG", &config).output().unwrap();
+    let text = String::from_utf8(told.stdout).unwrap();
+    let refs: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = refs.iter().map(|told| told["ref"].as_str().unwrap()).collect();
+    assert_eq!(names, ["refs/heads/master", "refs/heads/it's"], "{text}");
+}
