@@ -243,20 +243,20 @@ complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_se
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from status" -l json -d 'Print an event on each line, as JSON'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Say more on stderr; twice for even more'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Say only errors on stderr'
-complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help'
+complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from status" -s V -l version -d 'Print version'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -l patience -d 'A host at work that says nothing for so long went silent [default: 1m]' -r
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -s c -l config -d 'Configuration file [default: $FAILCAKE_CONFIG, a person\'s own, /etc/failcake/failcake.yaml and conf.d]' -r -F
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -l json -d 'Print an event on each line, as JSON'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -s v -l verbose -d 'Say more on stderr; twice for even more'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Say only errors on stderr'
-complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
+complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from resume" -s V -l version -d 'Print version'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s c -l config -d 'Configuration file [default: $FAILCAKE_CONFIG, a person\'s own, /etc/failcake/failcake.yaml and conf.d]' -r -F
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -l json -d 'Print a plan on each line, as JSON'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more on stderr; twice for even more'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Say only errors on stderr'
-complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from list" -s V -l version -d 'Print version'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from help" -f -a "status" -d 'Show each host of a plan: what was heard of it, and what it says now'
 complete -c failcake -n "__fish_failcake_using_subcommand rollout; and __fish_seen_subcommand_from help" -f -a "resume" -d 'Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. One that was being stopped goes on being stopped. Hosts of one that is over are told so again: one that was away then keeps its site from other plans until it hears it'

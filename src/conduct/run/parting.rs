@@ -35,7 +35,11 @@ impl Conductor<'_> {
         let there = there.map(|host| host.name().clone()).collect();
         let left = self.part(there, self.for_hosts(&verdict.outcome), FAREWELL)?;
         self.view.end();
-        self.tell(&ended, Some(Line::Ended { outcome: word, why }))?;
+        match self.tell(&ended, Some(Line::Ended { outcome: word, why })) {
+            // Whoever read it has gone; the exit status still says how it went.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            told => told?,
+        }
         if !left.is_empty() {
             let (all, id) = (all(&left), plan.id);
             self.view.note(&format!("not heard that it is over: {all}; failcake rollout resume {id} tells again"));
