@@ -108,9 +108,9 @@ impl Detail {
         Some(format!("release {release}{before}{took}"))
     }
 
-    /// The end of what the script said that went wrong.
+    /// The end of what the script said that went wrong first: what failed after it was to mend that.
     pub fn last_words(&self) -> Option<(&ScriptRun, Vec<String>)> {
-        let script = self.scripts.iter().rev().find(|script| script.exit != Some(0))?;
+        let script = self.scripts.iter().find(|script| script.exit != Some(0))?;
         let lines: Vec<String> = script.output.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
         let from = lines.len().saturating_sub(LINES);
         Some((script, lines[from..].to_vec()))
@@ -157,5 +157,24 @@ pub(super) fn wire(step: rollout::Step) -> Step {
         rollout::Step::Abort => Step::Abort,
         rollout::Step::Rollback => Step::Rollback,
         rollout::Step::Verdict => Step::Verdict,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_those_of_the_script_that_failed_first() {
+        let ran = |name: &str, exit, output: &str| ScriptRun { name: name.to_owned(), exit, output: output.to_owned() };
+        let scripts = vec![
+            ran("pre-deploy", Some(0), "fine\n"),
+            ran("post-deploy", Some(1), "1\n\n2\nof the new release\u{1b}[2J\n"),
+            ran("post-deploy", Some(1), "of the old release\n"),
+        ];
+        let detail = Detail { scripts, ..Detail::default() };
+        let (script, lines) = detail.last_words().unwrap();
+        assert_eq!((script.name.as_str(), lines.last().unwrap().as_str()), ("post-deploy", "of the new release [2J"));
+        assert_eq!(Detail::default().last_words(), None);
     }
 }

@@ -37,7 +37,8 @@ pub(super) fn carry_out(errand: &Errand, step: Step, killed: bool, stop: &Stop, 
     let mut scripts = Scripts::default();
     let done = if killed { Err(String::new()) } else { call(errand, Some(stop), &mut scripts, tell) };
     let answer = done.unwrap_or_else(|ended| {
-        tell("it was killed; looking what came of it".to_owned());
+        let how = if !killed && stop.is_set() { "stopped" } else { "killed" };
+        tell(format!("it was {how}; looking what came of it"));
         let look = errand.but(Work::Look(step));
         let found = call(&look, None, &mut scripts, tell)
             .unwrap_or_else(|why| failed("begin", format!("what came of it is not known: {why}")));
