@@ -128,7 +128,7 @@ fn the_rights_for_deploys_are_right(kind: Kind) {
     let look = |login: &str, sections: &str, code: i32| {
         let url = brokers::shared(kind).url.replace("gituser:gitpw", login);
         world.write("signers", "");
-        let rest = "prefix: rights\nrepos: { spog: { path: /nowhere/spog, url: /nowhere } }\n\
+        let rest = "prefix: fleet.rights\nrepos: { spog: { path: /nowhere/spog, url: /nowhere } }\n\
                     sites: { www: { repo: spog, path: /nowhere/www } }\nsigning: { allowed-signers: signers }\n";
         world.write("failcake.yaml", format!("broker: {url}\n{rest}{sections}"));
         topics(&world, code)
