@@ -9,7 +9,7 @@ use crate::conduct::Error;
 use crate::conduct::store::{Note, stopped};
 use crate::conduct::table;
 use crate::conduct::view::{Line, View, print};
-use crate::message::deploy::Outcome;
+use crate::message::deploy::{Action, Outcome};
 use crate::name::NodeName;
 use crate::rollout::{self, State};
 
@@ -35,6 +35,10 @@ impl Conductor<'_> {
         let left = self.part(there.map(|host| host.name().clone()).collect(), word, FAREWELL)?;
         self.view.end();
         self.tell(&ended, Some(Line::Ended { outcome: word, why }))?;
+        let apart = table::apart(&table::rows(self.rollout.hosts(), &self.details));
+        if let (Action::Rollback { .. }, Some(apart)) = (&plan.action, apart) {
+            self.view.note(&format!("not one version: {apart}; rollback {} --to REF goes back to one", plan.site));
+        }
         if !left.is_empty() {
             let (all, id) = (all(&left), plan.id);
             self.view.note(&format!("not heard that it is over: {all}; failcake rollout resume {id} tells again"));

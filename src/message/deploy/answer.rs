@@ -56,6 +56,9 @@ pub enum Answer {
     Live {
         /// What is served now.
         release: String,
+        /// The tag, branch or commit that it was deployed as.
+        #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
         /// Its commit.
         commit: Option<String>,
         /// What was served before.
