@@ -163,7 +163,7 @@ impl Child<'_> {
         match done {
             Ok(done) => Answer::Live {
                 release: done.release.into(),
-                reference: Some(done.reference),
+                reference: Some(done.reference.into()),
                 commit: done.commit,
                 previous: done.previous.map(String::from),
                 scripts: Vec::new(),
@@ -182,7 +182,7 @@ impl Child<'_> {
         let record = place.record(&live).filter(|record| record.state == State::Live)?;
         Some(Answer::Live {
             release: live.to_string(),
-            reference: Some(record.reference),
+            reference: Some(record.reference.into()),
             commit: record.commit,
             previous: Some(live.into()),
             scripts: Vec::new(),
@@ -273,7 +273,7 @@ impl Child<'_> {
             State::Live if is_live && record.unfinished => self.failed_at("post-deploy", &unsure(), serving),
             State::Live if is_live => Answer::Live {
                 release: record.release.into(),
-                reference: Some(record.reference),
+                reference: Some(record.reference.into()),
                 commit: record.commit,
                 previous: record.previous.map(String::from),
                 scripts: Vec::new(),

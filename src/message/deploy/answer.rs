@@ -58,7 +58,8 @@ pub enum Answer {
         release: String,
         /// The tag, branch or commit that it was deployed as.
         #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
-        reference: Option<String>,
+        // Boxed to keep the enum small: answers travel as errors too.
+        reference: Option<Box<str>>,
         /// Its commit.
         commit: Option<String>,
         /// What was served before.
