@@ -212,7 +212,7 @@ complete -c failcake -n "__fish_failcake_using_subcommand deploy" -s v -l verbos
 complete -c failcake -n "__fish_failcake_using_subcommand deploy" -s q -l quiet -d 'Say only errors on stderr'
 complete -c failcake -n "__fish_failcake_using_subcommand deploy" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c failcake -n "__fish_failcake_using_subcommand deploy" -s V -l version -d 'Print version'
-complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l to -d 'This release, which was live once; also one that was rolled back from' -r
+complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l to -d 'This release, which was live once, also one that was rolled back from: its name, or the tag, branch or commit (seven digits of it or more) that was deployed; of a Subversion site `tags/NAME`, of a link farm `REPO=REF`' -r
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l on -d 'These hosts: names, patterns (web*), groups, facts (role=web), joined by and, or, not and commas; or @FILE' -r
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l canary -d 'So many hosts go first, alone, and all of them must succeed [default: 1]' -r
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l bake -d 'How long the canary is watched before the others follow [default: 0]' -r
@@ -224,7 +224,7 @@ complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l within -d
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l patience -d 'A host at work that says nothing for so long went silent [default: 1m]' -r
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -s c -l config -d 'Configuration file [default: $FAILCAKE_CONFIG, a person\'s own, /etc/failcake/failcake.yaml and conf.d]' -r -F
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l wait -d 'Wait while a deploy or another rollback of the site is under way, instead of giving up'
-complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l dry-run -d 'With --on: say what would be done, on which hosts; send nothing'
+complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l dry-run -d 'Say what would be done, from what to what, and which files change; with --on, on which hosts. Touch and send nothing'
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -l json -d 'Print the result as JSON; with --on, an event on each line'
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -s v -l verbose -d 'Say more on stderr; twice for even more'
 complete -c failcake -n "__fish_failcake_using_subcommand rollback" -s q -l quiet -d 'Say only errors on stderr'

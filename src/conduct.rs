@@ -124,7 +124,7 @@ impl From<fleet::Error> for Error {
 pub enum Wish {
     /// REF goes live.
     Deploy(String),
-    /// An earlier release goes live again: this one, or each host's own last good one.
+    /// An earlier release goes live again: of this name or tag, branch or commit, or each host's own last good one.
     Rollback(Option<String>),
 }
 

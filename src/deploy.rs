@@ -26,7 +26,7 @@ use crate::config::{self, PostFailure, Repo, Site, SiteMode};
 use crate::git;
 use crate::name::{RepoName, Rev};
 use crate::process::{self, Stop, User};
-use crate::release::{self, Begun, Held, Part, Place, Record, ReleaseName, Step};
+use crate::release::{self, Begun, Held, Part, Place, Record, ReleaseName, Step, Target};
 use crate::script;
 use crate::svn;
 use crate::tree;
@@ -152,6 +152,9 @@ pub struct Plan {
     /// The parts of a link farm.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,
+    /// The release that would be gone back to; `None`: a new one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseName>,
     /// The live release.
     pub previous: Option<ReleaseName>,
     /// Its commit.
@@ -317,6 +320,7 @@ impl Here<'_> {
             reference: wanted.reference(request),
             commit: wanted.revision().id(),
             parts: if let Wanted::Farm { parts, .. } = wanted { parts } else { Vec::new() },
+            release: None,
             previous,
             previous_commit,
             changes: changes.lines().map(str::to_owned).collect(),
@@ -328,10 +332,11 @@ impl Here<'_> {
     ///
     /// # Errors
     /// There is nothing to go back to; or it was gone back to, but its `post-deploy` failed.
-    pub fn rollback(&self, to: Option<&ReleaseName>, request: &Request, tell: Tell<'_>) -> Result<Done, Error> {
+    pub fn rollback(&self, to: Option<&Target>, request: &Request, tell: Tell<'_>) -> Result<Done, Error> {
         let held = place(self.site).lock(&request.who, "rollback", request.wait, self.stop)?;
         let current = held.current()?.ok_or(release::Error::NothingBefore)?;
-        self.go_back_from(&held, current, to, request, tell)
+        let to = to.map(|to| held.meant(&current, to)).transpose()?;
+        self.go_back_from(&held, current, to.as_ref(), request, tell)
     }
 
     fn go_back_from(
@@ -347,7 +352,6 @@ impl Here<'_> {
             self.check_out(held, repo, &target, tell).map_err(|why| Error::CheckOut { why })?;
             held.record_rolled_back(&current, &request.who, &target)?;
         } else {
-            held.whole(&target.release)?;
             held.record_rolled_back(&current, &request.who, &target)?;
             held.switch(&target.release)?;
         }

@@ -24,6 +24,7 @@ mod hold;
 mod lock;
 mod record;
 mod revision;
+mod target;
 mod tidy;
 mod trees;
 
@@ -39,6 +40,7 @@ pub use hold::Hold;
 pub use lock::{Holder, Lock};
 pub use record::{NoReleaseName, Record, ReleaseName, RolledBack, State, Step, When};
 pub use revision::{Part, Revision, short};
+pub use target::{NoTarget, Target};
 pub use trees::TreeName;
 
 use crate::process::Stop;
@@ -87,8 +89,8 @@ pub enum Error {
     BadShared { name: PathBuf, why: String },
     #[error("{} can't be put into the release: the commit has something that is no folder at {}", name.display(), part.display())]
     InTheWay { name: PathBuf, part: PathBuf },
-    #[error("there is no release {0} here; `failcake state SITE` lists them")]
-    NoRelease(ReleaseName),
+    #[error("there is no release {target} here, and none that was live and is good was deployed as that: {known}")]
+    NoRelease { target: Target, known: String },
     #[error("{0}")]
     Unfit(String),
     #[error("there is no earlier good release to roll back to")]
@@ -245,31 +247,6 @@ impl Place {
             .max_by_key(|record| record.live_since)
             .map(|record| record.release.clone())
             .ok_or(Error::NothingBefore)
-    }
-
-    /// The release that a rollback goes to: `to`, which must have been live and not have failed, or the one
-    /// [`before`](Self::before).
-    ///
-    /// # Errors
-    /// [`Error::NoRelease`], [`Error::Unfit`], [`Error::NothingBefore`].
-    pub fn rollback_target(&self, current: &ReleaseName, to: Option<&ReleaseName>) -> Result<Record, Error> {
-        let name = match to {
-            Some(to) => to.clone(),
-            None => self.before(current)?,
-        };
-        if name == *current {
-            return Err(Error::Unfit(format!("release {name} is live already")));
-        }
-        let unfit = |why: String| Err(Error::Unfit(format!("release {name} can't be rolled back to: {why}")));
-        match self.record(&name) {
-            Some(record) if record.state == State::Live => Ok(record),
-            Some(Record { failed_at: Some(step), .. }) => unfit(format!("it failed at {step}")),
-            Some(_) => unfit("it never was live".into()),
-            None if self.release(&name).is_dir() => {
-                unfit("it has no record, so nobody knows whether it ever worked".into())
-            }
-            None => Err(Error::NoRelease(name)),
-        }
     }
 
     /// A release's [`Revision::id`], from its record or its `REVISION`.

@@ -9,8 +9,8 @@ use anyhow::Context as _;
 
 use crate::conduct;
 use crate::config::Source;
-use crate::deploy::person::{ask, find, print_parts, tell};
-use crate::deploy::{Owner, Plan};
+use crate::deploy::person::{ask, find, print_plan, tell};
+use crate::deploy::Owner;
 use crate::name::SiteName;
 use crate::process::Stop;
 
@@ -88,21 +88,4 @@ pub fn run(args: Args, source: &Source) -> anyhow::Result<ExitCode> {
         writeln!(stdout, "{} serves {} as release {}", done.site, done.reference, done.release)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn print_plan(plan: &Plan, json: bool) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    if json {
-        writeln!(stdout, "{}", serde_json::to_string(plan)?)?;
-        return Ok(());
-    }
-    let from = plan.previous.as_ref().map_or("nothing", |name| name.as_str());
-    let from_commit = plan.previous_commit.as_deref().unwrap_or("unknown commit");
-    writeln!(stdout, "{}: would go from {from} ({from_commit}) to {} ({})", plan.site, plan.reference, plan.commit)?;
-    print_parts(&mut stdout, &plan.parts)?;
-    for change in &plan.changes {
-        writeln!(stdout, "{change}")?;
-    }
-    writeln!(stdout, "{} files change", plan.changes.len())?;
-    Ok(())
 }

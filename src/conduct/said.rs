@@ -19,6 +19,9 @@ const TURN: [&str; 7] = ["drain", "pre-deploy", "pre-link", "switch", "post-depl
 pub(super) struct Detail {
     /// Live, or staged.
     pub release: Option<String>,
+    /// The tag, branch or commit that it was deployed as, if it is live.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
     /// Its commit.
     pub commit: Option<String>,
     /// What was served before.
@@ -68,7 +71,8 @@ impl Detail {
                 self.refused = Some(*code);
                 rollout::Answer::Refused { why: plain(why) }
             }
-            Answer::Live { release, commit, previous, scripts, milliseconds } => {
+            Answer::Live { release, reference, commit, previous, scripts, milliseconds } => {
+                self.reference = reference.as_deref().map(plain);
                 self.release = Some(plain(release));
                 self.commit = commit.as_deref().map(plain);
                 self.previous = previous.as_deref().map(plain);
@@ -79,6 +83,7 @@ impl Detail {
             Answer::Failed { at, why, serving, switched, scripts } => {
                 self.failed_at = Some(plain(at));
                 self.release = serving.as_deref().map(plain);
+                self.reference = None;
                 self.scripts.clone_from(scripts);
                 // A node that is asked again how it stands may name the question's step.
                 let during = if TURN.contains(&at.as_str()) { rollout::Step::Switch } else { during };
@@ -86,6 +91,7 @@ impl Detail {
             }
             Answer::RolledBack { release } => {
                 self.release = Some(plain(release));
+                self.reference = None;
                 rollout::Answer::RolledBack
             }
             Answer::RollbackFailed { why } => rollout::Answer::RollbackFailed { why: plain(why) },
@@ -103,9 +109,13 @@ impl Detail {
     /// What went live, in words.
     pub fn summary(&self) -> Option<String> {
         let release = self.release.as_deref()?;
+        let reference = self.reference.as_deref().map_or_else(String::new, |name| format!(" ({name})"));
+        if self.previous.as_deref() == Some(release) {
+            return Some(format!("release {release}{reference} already"));
+        }
         let before = self.previous.as_deref().map_or_else(String::new, |name| format!(", {name} before"));
         let took = self.milliseconds.map_or_else(String::new, |time| format!(", in {}", seconds(time)));
-        Some(format!("release {release}{before}{took}"))
+        Some(format!("release {release}{reference}{before}{took}"))
     }
 
     /// The end of what the script said that went wrong first: what failed after it was to mend that.

@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use serde::Serialize;
 
 use super::said::{Detail, plain};
-use super::view::Details;
+use super::view::{Details, names};
 use crate::message::deploy::Plan;
 use crate::name::NodeName;
 use crate::rollout::{Host, State};
@@ -25,6 +25,7 @@ pub(super) struct Row<'a> {
 
 const NOTHING: &Detail = &Detail {
     release: None,
+    reference: None,
     commit: None,
     previous: None,
     failed_at: None,
@@ -67,6 +68,43 @@ pub(super) fn print(plan: &Plan, ended: &str, rows: &[Row<'_>]) -> io::Result<()
         }
     }
     io::stdout().lock().write_all(text.as_bytes())
+}
+
+/// Which hosts serve what, where those that are live do not all serve the same.
+pub(super) fn apart(rows: &[Row<'_>]) -> Option<String> {
+    let mut groups: Vec<(&Detail, Vec<NodeName>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.state == State::Live) {
+        match groups.iter_mut().find(|(detail, _)| is_same(detail, row.detail)) {
+            Some((_, hosts)) => hosts.push(row.host.clone()),
+            None => groups.push((row.detail, vec![row.host.clone()])),
+        }
+    }
+    if groups.len() < 2 {
+        return None;
+    }
+    let says = |(detail, hosts): &(&Detail, Vec<NodeName>)| {
+        let commit = detail.commit.as_deref().map(|id| if id.len() < 40 { id } else { id.get(..7).unwrap_or(id) });
+        let namesakes = groups.iter().filter(|(other, _)| other.reference == detail.reference).count();
+        let what = match (detail.reference.as_deref(), commit) {
+            (Some(reference), Some(commit)) if namesakes > 1 => format!("{reference} ({commit})"),
+            (Some(reference), _) => reference.to_owned(),
+            (None, commit) => commit.or(detail.release.as_deref()).unwrap_or("?").to_owned(),
+        };
+        let verb = if hosts.len() == 1 { "serves" } else { "serve" };
+        let hosts = match &hosts[..] {
+            [first @ .., last] if (1..5).contains(&first.len()) => format!("{} and {last}", names(first)),
+            hosts => names(hosts),
+        };
+        format!("{hosts} {verb} {what}")
+    };
+    Some(groups.iter().map(says).collect::<Vec<_>>().join(", "))
+}
+
+fn is_same(one: &Detail, other: &Detail) -> bool {
+    match (&one.commit, &other.commit) {
+        (Some(one), Some(other)) => one == other,
+        _ => one.reference == other.reference,
+    }
 }
 
 fn width<'a>(rows: &'a [Row<'_>], word: impl Fn(&'a Row<'_>) -> &'a str) -> usize {

@@ -114,6 +114,21 @@ pub(super) enum Wanted {
 }
 
 impl Wanted {
+    /// What a release is; `None` where its record does not say.
+    pub(super) fn of(record: &Record) -> Option<Wanted> {
+        Some(match record.revision()? {
+            Revision::Commit(commit) => Wanted::Git(commit),
+            Revision::Svn(changed) => {
+                let reference = match record.reference.parse().ok()? {
+                    Reference::Revision(_) => Reference::Revision(changed),
+                    line => line,
+                };
+                Wanted::Svn(Found { reference, at: changed, changed })
+            }
+            Revision::Farm(parts) => Wanted::Farm { parts, reference: record.reference.clone() },
+        })
+    }
+
     pub(super) fn revision(&self) -> Revision {
         match self {
             Wanted::Git(commit) => Revision::Commit(commit.clone()),
@@ -160,23 +175,16 @@ impl Here<'_> {
 
     /// `STATUS<tab>NAME` for each file in which `wanted` differs from a release; nothing when that can't be known.
     pub(super) fn changes(&self, place: &Place, from: &ReleaseName, wanted: &Wanted) -> String {
-        let from_commit = place.commit(from);
         match (self.repo, wanted) {
             (Origin::Git(repo), Wanted::Git(commit)) => {
-                let from = from_commit.and_then(|commit| commit.parse().ok());
+                let from = place.commit(from).and_then(|commit| commit.parse().ok());
                 // A commit that the clone has no more can't be compared; that must not stop the deploy.
                 from.and_then(|from| self.clone_at(repo).changes(&from, commit).ok()).unwrap_or_default()
             }
             (Origin::Svn(project), Wanted::Svn(found)) => {
-                let was = place.record(from).and_then(|record| record.reference.parse().ok());
-                let (Some(reference), Some(Revision::Svn(at))) =
-                    (was, from_commit.as_deref().and_then(Revision::parse))
-                else {
+                let Some(Wanted::Svn(was)) = place.record(from).and_then(|record| Wanted::of(&record)) else {
                     return String::new();
                 };
-                let reference =
-                    if let Reference::Revision(_) = reference { Reference::Revision(at) } else { reference };
-                let was = Found { reference, at, changed: at };
                 let changes = project.remote(self.user, self.stop).map(|remote| remote.changes(&was, found));
                 changes.ok().and_then(Result::ok).unwrap_or_default()
             }

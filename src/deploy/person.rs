@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Instant;
 
-use super::{Origin, Request, Said};
+use super::{Origin, Plan, Request, Said};
 use crate::config::{self, Config, Site};
 use crate::name::SiteName;
 use crate::release::Part;
@@ -52,6 +52,28 @@ pub fn print_parts(out: &mut impl std::io::Write, parts: &[Part]) -> std::io::Re
         writeln!(out, "    {repo} {reference} ({}) at {target}", part.commit.short())?;
     }
     Ok(())
+}
+
+/// What would be done, on stdout.
+///
+/// # Errors
+/// Of stdout.
+pub fn print_plan(plan: &Plan, json: bool) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if json {
+        return writeln!(stdout, "{}", serde_json::to_string(plan)?);
+    }
+    let from = plan.previous.as_ref().map_or("nothing", |name| name.as_str());
+    let from_commit = plan.previous_commit.as_deref().unwrap_or("unknown commit");
+    let back = plan.release.as_ref().map_or_else(String::new, |name| format!("back to {name}, "));
+    let to = if back.is_empty() { "to " } else { "" };
+    let (site, reference, commit) = (&plan.site, &plan.reference, &plan.commit);
+    writeln!(stdout, "{site}: would go from {from} ({from_commit}) {back}{to}{reference} ({commit})")?;
+    print_parts(&mut stdout, &plan.parts)?;
+    for change in &plan.changes {
+        writeln!(stdout, "{change}")?;
+    }
+    writeln!(stdout, "{} files change", plan.changes.len())
 }
 
 /// With --quiet: only errors are wanted.

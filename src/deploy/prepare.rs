@@ -1,12 +1,13 @@
 //! Ahead of its turn in a plan that several hosts follow: a host fetches, checks and stages, and runs no script.
 
-use super::{Error, Expected, Here, Request, Tell, place};
+use super::origin::Wanted;
+use super::{Error, Expected, Here, Plan, Request, Tell, place};
 use crate::config::{Repo, Site, SiteMode};
 use crate::git::local::{Kind, Local};
 use crate::git::remote::{self, Look};
 use crate::name::Rev;
 use crate::process::{Stop, User};
-use crate::release::{self, ReleaseName, When};
+use crate::release::{self, ReleaseName, Target, When};
 
 /// What stands ready.
 #[derive(Debug, Clone)]
@@ -99,19 +100,45 @@ impl Here<'_> {
         Ok(Prepared { release: Some(release), previous, previous_commit })
     }
 
-    /// What a rollback would go to.
+    /// What a rollback would go to: the release that is live, if that is the one asked for.
     ///
     /// # Errors
     /// There is nothing to go back to, or the site is frozen or busy.
-    pub fn prepare_rollback(&self, to: Option<&ReleaseName>, request: &Request) -> Result<Prepared, Error> {
+    pub fn prepare_rollback(&self, to: Option<&Target>, request: &Request) -> Result<Prepared, Error> {
         let held = place(self.site).lock(&request.who, "prepare rollback", request.wait, self.stop)?;
         let current = held.current()?.ok_or(release::Error::NothingBefore)?;
-        let target = held.rollback_target(&current, to)?;
-        if self.site.mode == SiteMode::Releases {
-            held.whole(&target.release)?;
-        }
+        let to = to.map(|to| held.meant(&current, to)).transpose()?;
+        let release = match to {
+            // Of several hosts, some may serve it.
+            Some(to) if to == current => to,
+            to => held.rollback_target(&current, to.as_ref())?.release,
+        };
         let previous_commit = held.commit(&current);
-        Ok(Prepared { release: Some(target.release), previous: Some(current), previous_commit })
+        Ok(Prepared { release: Some(release), previous: Some(current), previous_commit })
+    }
+
+    /// What [`rollback`](Self::rollback) would do. Touches nothing.
+    ///
+    /// # Errors
+    /// What would be refused.
+    pub fn plan_rollback(&self, to: Option<&Target>) -> Result<Plan, Error> {
+        let place = place(self.site);
+        let current = place.current()?.ok_or(release::Error::NothingBefore)?;
+        place.check_hold()?;
+        let to = to.map(|to| place.meant(&current, to)).transpose()?;
+        let target = place.rollback_target(&current, to.as_ref())?;
+        let wanted = Wanted::of(&target);
+        let changes = wanted.map(|wanted| self.changes(&place, &current, &wanted)).unwrap_or_default();
+        Ok(Plan {
+            site: self.site.name.to_string(),
+            reference: target.reference,
+            commit: target.commit.unwrap_or_else(|| "unknown commit".to_owned()),
+            parts: target.parts,
+            release: Some(target.release),
+            previous_commit: place.commit(&current),
+            previous: Some(current),
+            changes: changes.lines().map(str::to_owned).collect(),
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use super::errand::{Errand, Line, TEXT_MAX, Work};
 use crate::deploy::{self, Error, Here, Left, Origin, Owner, Request, Said, drop_prepared, fetch_missing, place};
 use crate::message::deploy::{Action, Answer, Code, Step};
 use crate::process::{self, Stop};
-use crate::release::{self, Record, ReleaseName, State, When};
+use crate::release::{self, Record, ReleaseName, State, Target, When};
 
 /// An errand is not longer.
 const INPUT_MAX: u64 = 64 * 1024 * 1024;
@@ -117,9 +117,14 @@ impl Child<'_> {
                     here.prepare(&request, When(errand.until), &mut tell)
                 }
                 Action::Rollback { to } => {
-                    // Checked by the node's rules.
-                    let to = to.as_ref().and_then(|to| to.parse::<ReleaseName>().ok());
-                    here.prepare_rollback(to.as_ref(), &request)
+                    let to = to.as_ref().map(|to| to.parse::<Target>()).transpose();
+                    match to {
+                        Ok(to) => here.prepare_rollback(to.as_ref(), &request),
+                        // The node's rules would have found it.
+                        Err(error) => {
+                            return Answer::Refused { code: Code::NotPossible, why: cut(&error.to_string()) };
+                        }
+                    }
                 }
             };
             match prepared {
@@ -142,16 +147,23 @@ impl Child<'_> {
         if let Some(holder) = place.holder() {
             return self.refused_or_failed("begin", &release::Error::Busy { holder }.into());
         }
+        if let Some(answer) = self.is_there_already() {
+            return answer;
+        }
         if let Err(why) = here.drain(&request, errand.target(), &mut tell) {
             return self.failed_at("drain", &why.to_string(), self.serving());
         }
         let done = match &errand.action {
             Action::Deploy { .. } | Action::DeploySvn { .. } => here.deploy(&request, &mut tell),
-            Action::Rollback { .. } => here.rollback(errand.prepared.as_ref(), &request, &mut tell),
+            Action::Rollback { .. } => {
+                let to = errand.prepared.clone().map(Target::from);
+                here.rollback(to.as_ref(), &request, &mut tell)
+            }
         };
         match done {
             Ok(done) => Answer::Live {
                 release: done.release.into(),
+                reference: Some(done.reference.into()),
                 commit: done.commit,
                 previous: done.previous.map(String::from),
                 scripts: Vec::new(),
@@ -160,6 +172,22 @@ impl Child<'_> {
             Err(error) if errand.site.drain.is_empty() => self.refused_or_failed("begin", &error),
             Err(error) => self.failed("begin", &error),
         }
+    }
+
+    /// What was asked for by name is live: there is nothing to go back from, and no reason to take the host out of anything.
+    fn is_there_already(&self) -> Option<Answer> {
+        let Action::Rollback { to: Some(_) } = self.errand.action else { return None };
+        let place = place(&self.errand.site);
+        let live = place.current().ok().flatten().filter(|live| self.errand.target() == Some(live))?;
+        let record = place.record(&live).filter(|record| record.state == State::Live)?;
+        Some(Answer::Live {
+            release: live.to_string(),
+            reference: Some(record.reference.into()),
+            commit: record.commit,
+            previous: Some(live.into()),
+            scripts: Vec::new(),
+            milliseconds: 0,
+        })
     }
 
     fn undrain(&self, here: &Here<'_>) -> Answer {
@@ -245,6 +273,7 @@ impl Child<'_> {
             State::Live if is_live && record.unfinished => self.failed_at("post-deploy", &unsure(), serving),
             State::Live if is_live => Answer::Live {
                 release: record.release.into(),
+                reference: Some(record.reference.into()),
                 commit: record.commit,
                 previous: record.previous.map(String::from),
                 scripts: Vec::new(),

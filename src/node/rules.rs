@@ -8,7 +8,7 @@ use super::plans::{Known, later};
 use crate::config::{Allow, Config, Site, SvnRepo};
 use crate::message::deploy::{Action, Answer, Code, Order, Plan, Step};
 use crate::name::{NodeName, Principal, SiteName};
-use crate::release::ReleaseName;
+use crate::release::Target;
 
 /// How far another clock may be ahead.
 const AHEAD: SignedDuration = SignedDuration::from_secs(60);
@@ -32,7 +32,7 @@ pub(super) fn sound(plan: &Plan) -> Result<Principal, Refusal> {
     // It goes into logs and records.
     let who = plan.who.parse::<Principal>().map_err(|error| bad(format!("the plan names nobody: {error}")))?;
     if let Action::Rollback { to: Some(to) } = &plan.action {
-        to.parse::<ReleaseName>().map_err(|error| bad(error.to_string()))?;
+        to.parse::<Target>().map_err(|error| bad(error.to_string()))?;
     }
     if later(plan.issued, LONGEST) < plan.not_after {
         return refuse(

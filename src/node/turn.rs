@@ -190,9 +190,9 @@ impl Scripts {
         self.end_running(None);
         let ran = self.ended;
         match answer {
-            Answer::Live { release, commit, previous, .. } => {
+            Answer::Live { release, reference, commit, previous, .. } => {
                 let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                Answer::Live { release, commit, previous, scripts: ran, milliseconds }
+                Answer::Live { release, reference, commit, previous, scripts: ran, milliseconds }
             }
             Answer::Failed { at, why, serving, switched, .. } => {
                 Answer::Failed { at, why, serving, switched, scripts: ran }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::lock::{Holder, Lock};
 use super::record::{Record, ReleaseName, RolledBack, State, Step, When};
-use super::{Error, NEW_LINK, Place, Revision, at, list, read_revision};
+use super::{Error, NEW_LINK, Place, Revision, at, list};
 use crate::durable::{Durable, replace};
 
 /// A site that is locked and in order: the only thing that changes it.
@@ -263,27 +263,6 @@ impl Held {
         }
         let folder = File::open(&self.root).map_err(at("open", &self.root))?;
         folder.sync_all().map_err(at("sync", &self.root))
-    }
-
-    /// Is the release a folder with its `REVISION`, and are the trees there that it leads to? A script may have removed
-    /// something.
-    ///
-    /// # Errors
-    /// [`Error::NotWhole`].
-    pub fn whole(&self, name: &ReleaseName) -> Result<(), Error> {
-        let folder = self.release(name);
-        let no = |why: &str| Err(Error::NotWhole(name.clone(), why.to_owned()));
-        if !fs::symlink_metadata(&folder).is_ok_and(|meta| meta.is_dir()) {
-            return no("its folder is gone");
-        }
-        let Some(record) = self.record(name) else { return Ok(()) };
-        if record.revision().is_some_and(|of| read_revision(&folder).is_none_or(|there| there.text() != of.text())) {
-            return no("its REVISION is gone or another one");
-        }
-        match record.parts.iter().filter_map(|part| part.tree.as_ref()).find(|tree| !self.has_tree(tree)) {
-            Some(tree) => no(&format!("trees/{tree}, to which it leads, is gone")),
-            None => Ok(()),
-        }
     }
 
     /// Records that a release is no longer the live one. Durable with the next record: lost, the next run sees it by the

@@ -1,5 +1,6 @@
 //! Deploys across hosts: an operator, nodes as processes of their own, a broker between them.
 
+mod back;
 mod broker;
 mod enemies;
 mod fleet;

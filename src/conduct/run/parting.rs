@@ -9,7 +9,7 @@ use crate::conduct::Error;
 use crate::conduct::store::{Note, stopped, verdict};
 use crate::conduct::table;
 use crate::conduct::view::{Line, View, print};
-use crate::message::deploy::Outcome;
+use crate::message::deploy::{Action, Outcome};
 use crate::name::NodeName;
 use crate::rollout::{self, State};
 
@@ -39,6 +39,10 @@ impl Conductor<'_> {
             // Whoever read it has gone; the exit status still says how it went.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             told => told?,
+        }
+        let apart = table::apart(&table::rows(self.rollout.hosts(), &self.details));
+        if let (Action::Rollback { .. }, Some(apart)) = (&plan.action, apart) {
+            self.view.note(&format!("not one version: {apart}; rollback {} --to REF goes back to one", plan.site));
         }
         if !left.is_empty() {
             let (all, id) = (all(&left), plan.id);

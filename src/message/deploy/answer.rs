@@ -56,6 +56,10 @@ pub enum Answer {
     Live {
         /// What is served now.
         release: String,
+        /// The tag, branch or commit that it was deployed as.
+        #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+        // Boxed to keep the enum small: answers travel as errors too.
+        reference: Option<Box<str>>,
         /// Its commit.
         commit: Option<String>,
         /// What was served before.

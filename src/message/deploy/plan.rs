@@ -86,7 +86,8 @@ pub enum Action {
     },
     /// Goes back to an earlier release.
     Rollback {
-        /// To this release; `None`: each host's own last good one.
+        /// To the release of this name, or that was deployed as this tag, branch or commit; `None`: each host's own last good
+        /// one.
         to: Option<String>,
     },
 }

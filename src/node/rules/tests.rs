@@ -19,7 +19,7 @@ fn failed(switched: bool) -> Option<Answer> {
 
 fn live() -> Option<Answer> {
     let (release, previous) = ("new".to_owned(), Some("old".to_owned()));
-    Some(Answer::Live { release, commit: None, previous, scripts: Vec::new(), milliseconds: 1 })
+    Some(Answer::Live { release, reference: None, commit: None, previous, scripts: Vec::new(), milliseconds: 1 })
 }
 
 fn refused() -> Option<Answer> {
@@ -113,4 +113,15 @@ fn who_is_allowed_what_where() {
         assert!(may(&[entry], Step::Abort), "whoever began it may end it");
     }
     assert!(!may(&[], Step::Prepare) && !may(&[], Step::Rollback) && may(&[], Step::Verdict));
+}
+
+#[test]
+fn what_is_gone_back_to_is_a_name_and_no_path() {
+    let to = |word: &str| Plan { action: Action::Rollback { to: Some(word.to_owned()) }, ..plan(now()) };
+    for word in ["20260301120000-1234567", "v7", "tags/v7", "lib=v2", "1234567"] {
+        assert!(sound(&to(word)).is_ok(), "{word}");
+    }
+    for word in ["", "../../etc", "/etc/passwd", "-v7", "v7\n", "v\u{1b}[31m", &"v".repeat(5000)] {
+        assert_eq!(sound(&to(word)).unwrap_err().code, Code::BadSignature, "{word:?}");
+    }
 }

@@ -32,7 +32,7 @@ impl Enemy<'_> {
         self.report(
             node,
             Step::Switch,
-            Answer::Live { release, commit, previous, scripts: Vec::new(), milliseconds: 1 },
+            Answer::Live { release, reference: None, commit, previous, scripts: Vec::new(), milliseconds: 1 },
         )
     }
 

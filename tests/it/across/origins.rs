@@ -53,6 +53,11 @@ fn a_tag_of_subversion_on_each_host_as_it_was_when_it_was_asked_for() {
     assert_eq!(fleet.all_serve(), ["v2"; 2]);
     fleet.operator(["rollback", "www", "--on", "web*"]).run().success();
     assert_eq!(fleet.all_serve(), ["v1"; 2]);
+    fleet.operator(["rollback", "www", "--on", "web*", "--to", "trunk"]).run().success();
+    assert_eq!(fleet.all_serve(), ["v2"; 2]);
+    let said = fleet.operator(["rollback", "www", "--on", "web*", "--to", "tags/v1"]).run().success();
+    said.stdout_has("www: rollback to tags/v1: 2 of 2 hosts live; success\n");
+    assert_eq!(fleet.all_serve(), ["v1"; 2]);
 
     fleet.deploy("tags/v9", "web*", &[]).run().code(1).stderr_has("there is no tags/v9 in file://[SANDBOX]/code\n");
     fleet.deploy("v1", "web*", &[]).run().code(2).stderr_has("say which of them it is");
@@ -96,6 +101,8 @@ fn one_repository_of_a_farm_changes_and_the_others_stay() {
     }
     fleet.operator(["rollback", "www", "--on", "web*"]).run().success();
     assert_eq!(fleet.world.read("web02/site/current/lib/which"), "v0");
+    fleet.operator(["rollback", "www", "--on", "web*", "--to", "lib=v2"]).run().success();
+    assert_eq!(fleet.world.read("web02/site/current/lib/which"), "v2");
     let said = fleet.deploy("v1", "web*", &[]).run().code(2);
     said.stderr_has("--on deploys one repository of a farm at a time, as REPO=REF, where REPO is one of app, lib\n");
 }

@@ -37,6 +37,10 @@ fn the_tree_is_changed_where_it_is_and_what_others_put_there_stays() {
         "post-deploy v-one 0 one\npre-deploy v-two 0 one\npost-deploy v-two 0 two\npost-deploy v-one 1 one\n"
     );
     assert!(site.run(&["rollback", "www"]).fails(1).err.contains("no earlier good release"));
+    site.run(&["rollback", "www", "--to", "v-two"]).ok();
+    assert_eq!(site.read("current/index.html"), "two");
+    let said = site.run(&["rollback", "www", "--to", "v-none"]).fails(1);
+    assert!(said.err.contains("there is no release v-none here") && said.err.contains("v-one ("), "{}", said.err);
     assert!(!site.path("releases").exists());
 }
 

@@ -167,3 +167,72 @@ fn a_rollback_that_waits_for_a_deploy_goes_back_from_what_that_made_live() {
     assert_eq!((site.current(), site.became()[1].1.as_str()), (good, "rolled back"));
     site.assert_tidy();
 }
+
+#[test]
+fn it_goes_to_what_was_deployed_by_its_tag_branch_or_commit() {
+    let site = Sandbox::new();
+    let one = site.commit("one", &[("index.html", "one")]);
+    site.deploy("v-one").ok();
+    site.deploy("v-one").ok();
+    let newest = site.current();
+    site.commit("two", &[("index.html", "two")]);
+    site.deploy("master").ok();
+    let two = site.current();
+    site.commit_script("bad", "post-deploy", "exit 1");
+    site.deploy("v-bad").fails(1);
+    site.commit("three", &[("index.html", "three"), ("deploy/post-deploy", "#!/bin/sh\n")]);
+    site.deploy("v-three").ok();
+    let three = site.current();
+
+    let said = site.run(&["rollback", "www", "--to", "v-one"]).ok();
+    assert_eq!(said.out, format!("www serves v-one as release {newest} again\n"));
+    site.run(&["rollback", "www", "--to", "v-three"]).ok();
+    assert_eq!(site.current(), three, "that was rolled back from, and is asked for");
+    site.run(&["rollback", "www", "--to", "master"]).ok();
+    assert_eq!(site.current(), two);
+    site.run(&["rollback", "www", "--to", &one[..7]]).ok();
+    assert_eq!(site.current(), newest);
+    let said = site.run(&["rollback", "www", "--to", &one]).fails(1);
+    assert!(said.err.contains(&format!("release {newest} (v-one) is live already")), "{}", said.err);
+
+    for lacking in ["v-bad", "v-none", &one[..6], "20200101000000-abcdef0"] {
+        let said = site.run(&["rollback", "www", "--to", lacking]).fails(1);
+        let why =
+            format!("there is no release {lacking} here, and none that was live and is good was deployed as that");
+        assert!(said.err.contains(&why), "{}", said.err);
+        let known = [format!("there are v-one ({}, release ", &one[..7]), format!("release {two})")];
+        assert!(known.iter().all(|known| said.err.contains(known)) && !said.err.contains("v-bad ("), "{}", said.err);
+    }
+    for bad in ["", "/etc", "a/../b", "v\u{1b}[m", "x\ny"] {
+        site.run(&["rollback", "www", "--to", bad]).fails(2);
+    }
+    assert_eq!(site.current(), newest);
+    site.assert_tidy();
+}
+
+#[test]
+fn a_dry_run_says_from_what_to_what_and_touches_nothing() {
+    let site = Sandbox::new();
+    let one = site.commit("one", &[("index.html", "one"), ("gone", "x")]);
+    site.deploy("v-one").ok();
+    let old = site.current();
+    std::fs::remove_file(site.root.join("work/gone")).unwrap();
+    let two = site.commit("two", &[("index.html", "two"), ("new", "x")]);
+    site.deploy("v-two").ok();
+    let live = site.current();
+    let before = site.read(".failcake/lock");
+    let wanted = format!(
+        "www: would go from {live} ({two}) back to {old}, v-one ({one})\nA\tgone\nM\tindex.html\nD\tnew\n3 files change\n"
+    );
+    for to in [&["rollback", "www", "--dry-run"][..], &["rollback", "www", "--dry-run", "--to", "v-one"]] {
+        assert_eq!(site.run(to).ok().out, wanted);
+    }
+    let json = site.run(&["rollback", "www", "--to", &one, "--dry-run", "--json"]).ok().out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let text = |key: &str| json[key].as_str().unwrap().to_owned();
+    assert_eq!([text("release"), text("ref"), text("previous")], [old, "v-one".to_owned(), live.clone()]);
+    site.run(&["rollback", "www", "--to", "v-none", "--dry-run"]).fails(1);
+    assert_eq!((site.current(), site.read(".failcake/lock")), (live, before));
+    site.run(&["hold", "www", "--reason", "noon"]).ok();
+    assert!(site.run(&["rollback", "www", "--dry-run"]).fails(1).err.contains("noon"));
+}
