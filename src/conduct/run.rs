@@ -84,8 +84,8 @@ pub enum Finish {
     Failure,
 }
 
-/// The broker is back (or this process is), and nodes are still on their way to it: silence means nothing yet, so time goes on standing still in
-/// the machine.
+/// The broker is back (or this process is), and nodes are still on their way to it: silence means nothing yet, so time goes
+/// on standing still in the machine.
 #[derive(Debug, Clone, Copy)]
 struct Grace {
     until: Instant,
