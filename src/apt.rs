@@ -63,6 +63,14 @@ pub enum Error {
     /// The list to update is not there.
     #[error("there is no source list {0:?}: correct `list:` below `packages: interest:`")]
     NoList(PathBuf),
+    /// Its cache could not be removed.
+    #[error("the cache {path:?} may be behind the lists and can't be removed: {source}")]
+    Cache {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// We were told to stop.
     #[error("stopped")]
     Stopped,
@@ -117,7 +125,30 @@ impl Apt {
             }
         }
         words.push("update".into());
-        self.run("apt-get", "apt-get update", &words).map(drop)
+        self.run("apt-get", "apt-get update", &words)?;
+        self.forget()
+    }
+
+    /// Removes the cache, which whoever asks next makes anew.
+    ///
+    /// apt tells a cache that is behind its lists by their size and the second they were written: of two packages that
+    /// come within one it would show the first until the next change. An update of all lists removes it for that
+    /// reason, one with `pkgCacheFile::Generate=0` does not. Source: apt's apt-private/private-update.cc.
+    fn forget(&self) -> Result<(), Error> {
+        let words =
+            ["shell", "FILE", "Dir::Cache::pkgcache/f", "FILE", "Dir::Cache::srcpkgcache/f"].map(OsString::from);
+        for path in parse_files(&self.run("apt-config", "apt-config shell", &words)?) {
+            // `/dev/null` is a way to have none.
+            if path.symlink_metadata().is_ok_and(|found| found.is_file()) {
+                match std::fs::remove_file(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        return Err(Error::Cache { path, source });
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What each of these would be; those that apt does not know are left out.
@@ -196,6 +227,12 @@ fn reason(outcome: &Outcome) -> String {
     said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
 }
 
+/// Reads what `apt-config shell` says of files named `FILE`; an empty name is no file.
+fn parse_files(text: &str) -> Vec<PathBuf> {
+    let quoted = text.lines().filter_map(|line| line.strip_prefix("FILE='")?.strip_suffix('\''));
+    quoted.filter(|path| !path.is_empty()).map(|path| path.replace(r"'\''", "'").into()).collect()
+}
+
 /// Reads what `apt-cache policy` says in English.
 fn parse_policies(text: &str) -> BTreeMap<PackageName, Policy> {
     let mut all = BTreeMap::new();
@@ -233,6 +270,12 @@ mod tests {
         assert_eq!(of("gone"), Policy { installed: Some("1.0".to_owned()), candidate: None });
         assert_eq!(all.len(), 2);
         assert!(parse_policies("").is_empty());
+    }
+
+    #[test]
+    fn the_names_of_caches_are_read() {
+        let text = "FILE=''\nFILE='/var/cache/apt/it'\\''s one.bin'\n";
+        assert_eq!(parse_files(text), [PathBuf::from("/var/cache/apt/it's one.bin")]);
     }
 
     #[test]

@@ -128,6 +128,25 @@ fn an_event_renews_the_one_list_of_its_interest_and_the_candidate_is_told() {
     assert!(running.wait().success());
 }
 
+/// Such lists have the same size and, for apt, the same time.
+#[test]
+fn of_two_versions_within_a_second_the_second_is_known() {
+    let server = server();
+    let index = server.host.path("repository/dists/bookworm/main/binary-amd64");
+    for version in ["1.0", "1.1"] {
+        let file = server.host.package("build", "myapp", version);
+        let _ = server.host.reprepro(&["includedeb", "bookworm", file.to_str().unwrap()]).success();
+        for file in ["Packages", "Packages.gz"] {
+            let at = std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+            std::fs::File::open(index.join(file)).unwrap().set_modified(at).unwrap();
+        }
+        let said = server.update(&[]).run().success().text();
+        assert!(said.starts_with(&format!("package myapp: candidate {version},")), "{said}");
+        assert_eq!(server.candidate("myapp"), version);
+    }
+    assert!(server.host.path("apt/var/cache/apt/pkgcache.bin").exists(), "apt keeps a cache here");
+}
+
 #[test]
 fn what_is_of_no_interest_here_renews_nothing() {
     let server = server();
