@@ -81,12 +81,12 @@ impl Question<'_> {
                 return Err(Error::Stopped);
             }
             let left = until.saturating_duration_since(Instant::now());
-            let is_quiet = quiet.is_some_and(|quiet| Instant::now() >= quiet) && !listening.is_behind();
+            let is_quiet = quiet.is_some_and(|quiet| Instant::now() >= quiet) && !ear.is_behind();
             if left.is_zero() || is_quiet {
                 break;
             }
             // In slices, so that Ctrl-C is seen.
-            let mut wait = if listening.is_behind() { Duration::ZERO } else { left.min(SLICE) };
+            let mut wait = if ear.is_behind() { Duration::ZERO } else { left.min(SLICE) };
             // Not without end: whoever floods the topic holds up neither the clock nor Ctrl-C.
             for _ in 0..IN_A_ROW {
                 let Some(incoming) = connection.receive(Some(wait)) else { break };
@@ -99,7 +99,7 @@ impl Question<'_> {
                         connection.send(self.request(&query, config));
                     }
                     Incoming::Message(message) => match reply_to(&message.frame, &query) {
-                        Some(Ok(reply)) => listening.came(reply, ear, jiff::Timestamp::now()),
+                        Some(Ok(reply)) => listening.came(&reply, ear, jiff::Timestamp::now()),
                         Some(Err(error)) => listening.doubt(None, &error.to_string()),
                         None => {}
                     },
@@ -114,7 +114,7 @@ impl Question<'_> {
                     }
                 }
             }
-            listening.check(ear, jiff::Timestamp::now());
+            listening.check(ear);
             if self.expected.is_empty() && listening.count() > count {
                 count = listening.count();
                 quiet = Some(Instant::now() + QUIET);
@@ -124,12 +124,12 @@ impl Question<'_> {
         if let Some(cause) = no_broker.or(lost.filter(|_| listening.count() == 0)) {
             return Err(Error::NoBroker(cause));
         }
-        listening.close();
-        while listening.is_behind() && !listening.is_complete() {
+        listening.close(ear);
+        while ear.is_behind() {
             if stop.is_set() {
                 return Err(Error::Stopped);
             }
-            listening.check(ear, jiff::Timestamp::now());
+            listening.check(ear);
         }
         Ok(listening.end())
     }

@@ -76,36 +76,11 @@ impl Ear {
         Ok(Ear { allowed_signers, known, waiting: Waiting::default() })
     }
 
-    /// Checks one reply.
-    pub fn hear(&mut self, reply: &Reply, now: jiff::Timestamp) -> Heard {
-        let mut heard = self.hear_all(std::slice::from_ref(reply), now);
-        heard.pop().unwrap_or_else(|| doubted(None, "it got lost"))
-    }
-
-    /// Checks several, in their order: ssh-keygen runs for those that need it side by side.
-    pub fn hear_all(&mut self, replies: &[Reply], now: jiff::Timestamp) -> Vec<Heard> {
-        let sorted: Vec<Sorted> = replies.iter().map(|reply| self.sort(reply, now)).collect();
-        let mut unknown = BTreeMap::new();
-        for (sorted, reply) in sorted.iter().zip(replies) {
-            if let (Sorted::Vouched { vouch, seal, .. }, Some(signed)) = (sorted, &reply.vouch)
-                && self.known.verdict(seal).is_none()
-            {
-                unknown.insert(*seal, (vouch, signed));
-            }
-        }
-        let failed = self.find_out(unknown);
-        let verdict = |sorted| match sorted {
-            Sorted::Done(heard) => heard,
-            Sorted::Vouched { report, seal, .. } => self.judge(report, &seal, &failed),
-        };
-        sorted.into_iter().map(verdict).collect()
-    }
-
     /// Checks one reply without asking ssh-keygen: one with a vouch that was not checked yet is kept for
     /// [`check_some`](Self::check_some) if `is_meant` says that it is worth it, and gives `None` for now. What is kept has its
-    /// bounds: whoever floods the topic pushes out what came in the same name, and nobody else's; and what ssh-keygen is sure to
-    /// refuse comes after the rest.
-    pub fn hear_known(
+    /// bounds: whoever floods the topic pushes out what came in the same name, and nobody else's; what ssh-keygen is sure to
+    /// refuse comes after the rest; and of more names than a plan can have nothing is kept.
+    pub fn hear(
         &mut self,
         reply: &Reply,
         now: jiff::Timestamp,
@@ -118,8 +93,8 @@ impl Ear {
         match (self.known.verdict(&seal), &reply.vouch) {
             (None, Some(signed)) if is_meant(&report) => {
                 let looks_good = self.known.looks_good(&vouch, signed);
-                self.waiting.push(Held::new(seal, vouch, signed, report, looks_good));
-                None
+                let kept = self.waiting.push(Held::new(seal, vouch, signed, report, looks_good));
+                kept.err().map(|node| doubted(Some(node), "too many others wait to be checked"))
             }
             _ => Some(self.judge(report, &seal, &BTreeMap::new())),
         }
@@ -138,6 +113,12 @@ impl Ear {
         let failed = self.find_out(unknown);
         let reports = held.into_iter().flat_map(|held| held.reports.into_iter().map(move |report| (held.seal, report)));
         reports.map(|(seal, report)| self.judge(report, &seal, &failed)).collect()
+    }
+
+    /// Time is over: of what waits, the most promising of each name that is `meant` is still to be checked. Gives the names of
+    /// which something was dropped.
+    pub fn narrow(&mut self, meant: impl Fn(&NodeName) -> bool) -> Vec<NodeName> {
+        self.waiting.narrow(meant)
     }
 
     /// Asks ssh-keygen, and remembers what it said. Gives what is wrong with those that are not good.

@@ -312,7 +312,7 @@ impl<'a> Conductor<'a> {
                     let Some(reply) = self.read(&message.frame) else { continue };
                     let (plan, rollout) = (self.kept.plan.id, &self.rollout);
                     let is_meant = |report: &Report| report.about == plan && rollout.host(&report.node).is_some();
-                    if let Some(heard) = self.ear.hear_known(&reply, now, is_meant) {
+                    if let Some(heard) = self.ear.hear(&reply, now, is_meant) {
                         self.hear(heard);
                     }
                 }

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::config::Source;
-use crate::message::deploy::{Answer, PlanId, Step};
+use crate::message::deploy::{Answer, HOSTS_MAX, PlanId, Step};
 use crate::signature::{Key, PATIENCE, StepKey, sign};
 
 struct World {
@@ -89,6 +89,18 @@ fn why(heard: Heard) -> String {
     }
 }
 
+/// At once or after ssh-keygen was asked.
+fn hear(ear: &mut Ear, reply: &Reply, now: jiff::Timestamp) -> Heard {
+    ear.hear(reply, now, |_| true).unwrap_or_else(|| ear.check_some().remove(0))
+}
+
+/// All before ssh-keygen is asked: first what needs none.
+fn hear_all(ear: &mut Ear, replies: &[Reply]) -> Vec<Heard> {
+    let mut heard: Vec<Heard> = replies.iter().filter_map(|reply| ear.hear(reply, now(), |_| true)).collect();
+    heard.extend(ear.check_some());
+    heard
+}
+
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::now()
 }
@@ -97,24 +109,24 @@ fn now() -> jiff::Timestamp {
 fn what_a_node_signed_is_its_own_and_costs_one_call_of_ssh_keygen_for_good() {
     let mut world = World::new();
     let nodes = [world.node("web01", true), world.node("web02", true)];
-    let said: Vec<_> = [&nodes[0], &nodes[1], &nodes[0]].map(|node| node.says(Answer::Aborted)).to_vec();
+    let said: Vec<_> = [&nodes[0], &nodes[0], &nodes[1]].map(|node| node.says(Answer::Aborted)).to_vec();
     let replies: Vec<Reply> = said.iter().map(|(reply, _)| reply.clone()).collect();
     let verified: Vec<Heard> = said.into_iter().map(|(_, report)| Heard::Verified(report)).collect();
     let mut ear = world.ear();
-    assert_eq!(ear.hear_all(&replies, now()), verified);
+    assert_eq!(hear_all(&mut ear, &replies), verified);
     drop(ear);
     // Were ssh-keygen asked once more, it would find a folder where the file was.
     let mut ear = world.ear();
     std::fs::rename(world.path("allowed_signers"), world.path("away")).unwrap();
     std::fs::create_dir(world.path("allowed_signers")).unwrap();
-    assert_eq!(ear.hear_all(&replies, now()), verified);
+    assert_eq!(hear_all(&mut ear, &replies), verified);
     drop(ear);
     std::fs::remove_dir(world.path("allowed_signers")).unwrap();
 
     // Another file of signers is another question, whoever was in the one before.
     world.signers.clear();
     world.allow("# nobody\n");
-    assert!(why(world.ear().hear(&replies[0], now())).contains("gives that key to no web01"));
+    assert!(why(hear(&mut world.ear(), &replies[0], now())).contains("gives that key to no web01"));
 }
 
 #[test]
@@ -124,10 +136,10 @@ fn a_key_with_an_end_is_asked_about_each_time() {
     world.allow("web09 valid-before=\"20200101\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n");
     let (reply, report) = node.says(Answer::Aborted);
     let mut ear = world.ear();
-    assert_eq!(ear.hear(&reply, now()), Heard::Verified(report.clone()));
+    assert_eq!(hear(&mut ear, &reply, now()), Heard::Verified(report.clone()));
     // Within one command it is remembered all the same.
     std::fs::rename(world.path("allowed_signers"), world.path("away")).unwrap();
-    assert_eq!(ear.hear(&reply, now()), Heard::Verified(report));
+    assert_eq!(hear(&mut ear, &reply, now()), Heard::Verified(report));
     drop(ear);
     assert!(!world.path("spool").join(nix::unistd::geteuid().to_string()).join("hear/vouches").exists());
 }
@@ -139,7 +151,7 @@ fn an_enemy_is_doubted_and_the_honest_node_is_heard_all_the_same() {
     let (good, report) = honest.says(Answer::Aborted);
     let (forged, _) = stranger.says(Answer::Aborted);
     let mut ear = world.ear();
-    let mut check = |reply: &Reply| ear.hear(reply, now());
+    let mut check = |reply: &Reply| hear(&mut ear, reply, now());
 
     assert!(why(check(&forged)).contains("gives that key to no web01"));
     // The honest vouch, with somebody else's words, and under another name.
@@ -177,9 +189,10 @@ fn an_enemy_is_doubted_and_the_honest_node_is_heard_all_the_same() {
     }
     // After all that, and all at once.
     assert_eq!(check(&good), Heard::Verified(report.clone()));
-    let heard = world.ear().hear_all(&[forged, replayed, posed, good.clone()], now());
-    assert_eq!(heard[3], Heard::Verified(report.clone()));
-    assert!(heard[..3].iter().all(|heard| matches!(heard, Heard::Doubted { node: Some(_), .. })), "{heard:?}");
+    let heard = hear_all(&mut world.ear(), &[forged, replayed, posed, good.clone()]);
+    let (doubted, verified): (Vec<_>, Vec<_>) =
+        heard.iter().partition(|it| matches!(it, Heard::Doubted { node: Some(_), .. }));
+    assert_eq!((doubted.len(), verified), (3, vec![&Heard::Verified(report.clone())]));
     // What is not signed is never the node's word.
     let unsigned = Reply { vouch: None, ..good };
     assert_eq!(check(&unsigned), Heard::Unsigned(report));
@@ -192,9 +205,9 @@ fn a_vouch_ends() {
     let (reply, _) = node.says(Answer::Noted);
     let later = now() + jiff::SignedDuration::from_secs(3601);
     let mut ear = world.ear();
-    assert!(why(ear.hear(&reply, later)).starts_with("its vouch ended at "));
-    assert!(matches!(ear.hear(&reply, now()), Heard::Verified(_)));
-    assert!(why(ear.hear(&reply, later)).starts_with("its vouch ended at "));
+    assert!(why(hear(&mut ear, &reply, later)).starts_with("its vouch ended at "));
+    assert!(matches!(hear(&mut ear, &reply, now()), Heard::Verified(_)));
+    assert!(why(hear(&mut ear, &reply, later)).starts_with("its vouch ended at "));
 }
 
 #[test]
@@ -203,7 +216,7 @@ fn without_allowed_signers_nobody_can_tell() {
     let (reply, report) = world.node("web01", true).says(Answer::Noted);
     std::fs::write(world.path("failcake.yaml"), format!("spool: {}\n", world.path("spool").display())).unwrap();
     let config = Source { file: Some(world.path("failcake.yaml")) }.load().unwrap();
-    assert_eq!(Ear::new(&config).unwrap().hear(&reply, now()), Heard::Unsigned(report));
+    assert_eq!(hear(&mut Ear::new(&config).unwrap(), &reply, now()), Heard::Unsigned(report));
 }
 
 /// With vouches that nobody would have to check twice: each is another.
@@ -226,7 +239,7 @@ fn a_flood_of_made_up_vouches_holds_up_nobody() {
     let (other, stranger) = (world.node("web03", true), world.node("web02", false));
     let mut ear = world.ear();
     let (of_known, known_report) = known.says(Answer::Noted);
-    assert_eq!(ear.hear(&of_known, now()), Heard::Verified(known_report.clone()));
+    assert_eq!(hear(&mut ear, &of_known, now()), Heard::Verified(known_report.clone()));
 
     // One by a stranger's key, and one that was taken from the node itself and is of another document.
     let mut flood_of = flood("web02", 500, &stranger.vouch.signature);
@@ -235,13 +248,13 @@ fn a_flood_of_made_up_vouches_holds_up_nobody() {
     flood_of.insert(500, of_new.clone());
     flood_of.insert(700, of_other);
     for reply in &flood_of {
-        assert_eq!(ear.hear_known(reply, now(), |_| true), None);
+        assert_eq!(ear.hear(reply, now(), |_| true), None);
         // Said again.
-        assert_eq!(ear.hear_known(reply, now(), |_| true), None);
+        assert_eq!(ear.hear(reply, now(), |_| true), None);
     }
-    assert_eq!(ear.hear_known(&of_known, now(), |_| true), Some(Heard::Verified(known_report)));
+    assert_eq!(ear.hear(&of_known, now(), |_| true), Some(Heard::Verified(known_report)));
     // In a name that nobody waits for.
-    let heard = ear.hear_known(&flood("web99", 1, &stranger.vouch.signature)[0], now(), |_| false).unwrap();
+    let heard = ear.hear(&flood("web99", 1, &stranger.vouch.signature)[0], now(), |_| false).unwrap();
     assert_eq!(why(heard), "its vouch was not checked");
 
     // All that is checked, of a thousand; and the nodes themselves are among it.
@@ -251,9 +264,9 @@ fn a_flood_of_made_up_vouches_holds_up_nobody() {
     assert!(heard.len() <= IN_A_TURN, "{heard:?}");
     let verified: Vec<_> = heard.iter().filter(|heard| matches!(heard, Heard::Verified(_))).collect();
     assert_eq!(verified, [&Heard::Verified(new_report.clone()), &Heard::Verified(other_report)]);
-    assert_eq!(ear.hear_known(&of_new, now(), |_| true), Some(Heard::Verified(new_report)));
+    assert_eq!(ear.hear(&of_new, now(), |_| true), Some(Heard::Verified(new_report)));
     // What was found bad stays so, without being checked again.
-    let again = flood_of.iter().filter_map(|reply| ear.hear_known(reply, now(), |_| true));
+    let again = flood_of.iter().filter_map(|reply| ear.hear(reply, now(), |_| true));
     assert!(again.into_iter().any(|heard| matches!(heard, Heard::Doubted { node: Some(_), .. })));
 }
 
@@ -267,7 +280,7 @@ fn each_name_has_its_turn_and_what_was_said_first_is_told_first() {
     for answer in [Answer::Accepted, Answer::Aborted] {
         for node in &nodes {
             let (reply, report) = node.says(answer.clone());
-            assert_eq!(ear.hear_known(&reply, now(), |_| true), None);
+            assert_eq!(ear.hear(&reply, now(), |_| true), None);
             said.push(Heard::Verified(report));
         }
     }
@@ -275,4 +288,32 @@ fn each_name_has_its_turn_and_what_was_said_first_is_told_first() {
     assert_eq!((first.len(), second.len(), ear.is_behind()), (2 * IN_A_TURN, 2 * (names.len() - IN_A_TURN), false));
     let expected: Vec<&Heard> = (0..names.len()).flat_map(|at| [&said[at], &said[names.len() + at]]).collect();
     assert_eq!(first.iter().chain(&second).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn of_what_waits_the_best_of_each_name_is_left_at_the_end_and_made_up_names_have_one() {
+    let mut world = World::new();
+    let (node, stranger) = (world.node("web01", true), world.node("web01", false));
+    let mut ear = world.ear();
+    let (good, report) = node.says(Answer::Noted);
+    let mut of_one = flood("web01", 2, &stranger.vouch.signature);
+    of_one.insert(1, good);
+    for reply in of_one {
+        assert_eq!(ear.hear(&reply, now(), |_| true), None);
+    }
+    let mut names = (0..HOSTS_MAX).map(|n| flood(&format!("made-up-{n}"), 1, &stranger.vouch.signature).remove(0));
+    for reply in names.by_ref().take(HOSTS_MAX - 1) {
+        assert_eq!(ear.hear(&reply, now(), |_| true), None);
+    }
+    let one_too_many = ear.hear(&names.next().unwrap(), now(), |_| true).unwrap();
+    assert_eq!(why(one_too_many), "too many others wait to be checked");
+
+    let dropped = ear.narrow(|node| node.as_str() == "web01" || node.as_str() == "made-up-0");
+    assert_eq!(dropped.len(), HOSTS_MAX - 1);
+    assert!(
+        dropped.iter().any(|node| node.as_str() == "web01") && !dropped.iter().any(|node| node.as_str() == "made-up-0")
+    );
+    let heard = ear.check_some();
+    assert_eq!((heard.len(), ear.is_behind()), (2, false));
+    assert!(heard.contains(&Heard::Verified(report)), "{heard:?}");
 }

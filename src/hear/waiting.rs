@@ -8,9 +8,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::known::Seal;
-use crate::message::deploy::{Report, Signed, Vouch};
+use crate::message::deploy::{HOSTS_MAX, Report, Signed, Vouch};
 use crate::name::NodeName;
 
+/// Names can be made up as well.
+const NAMES: usize = HOSTS_MAX;
 /// Vouches of one name.
 const VOUCHES: usize = 4;
 /// Reports that came with one of them.
@@ -45,7 +47,11 @@ impl Waiting {
         self.held.is_empty()
     }
 
-    pub fn push(&mut self, new: Held) {
+    /// Of a name too many nothing is kept; that name.
+    pub fn push(&mut self, new: Held) -> Result<(), NodeName> {
+        if self.held.len() >= NAMES && !self.held.contains_key(&new.vouch.node) {
+            return Err(new.vouch.node);
+        }
         let of_node = self.held.entry(new.vouch.node.clone()).or_default();
         if let Some(held) = of_node.iter_mut().find(|held| held.seal == new.seal) {
             for report in new.reports {
@@ -57,16 +63,17 @@ impl Waiting {
             if held.reports.len() > REPORTS {
                 held.reports.pop_front();
             }
-            return;
+            return Ok(());
         }
         if of_node.len() == VOUCHES {
             match of_node.iter().position(|held| !held.looks_good) {
                 Some(worst) => drop(of_node.remove(worst)),
                 None if new.looks_good => drop(of_node.pop_front()),
-                None => return,
+                None => return Ok(()),
             }
         }
         of_node.push_back(new);
+        Ok(())
     }
 
     /// The best of whose turn it is, and of those the oldest: one name after another.
@@ -76,11 +83,30 @@ impl Waiting {
         let next = self.held.range::<NodeName, _>((after, Unbounded)).next();
         let node = next.or_else(|| self.held.iter().next())?.0.clone();
         let of_node = self.held.get_mut(&node)?;
-        let held = of_node.remove(of_node.iter().position(|held| held.looks_good).unwrap_or(0));
+        let held = of_node.remove(best(of_node));
         if of_node.is_empty() {
             self.held.remove(&node);
         }
         self.last = Some(node);
         held
     }
+
+    /// Keeps the best of each name that is `meant`. Gives the names of which something was dropped.
+    pub fn narrow(&mut self, meant: impl Fn(&NodeName) -> bool) -> Vec<NodeName> {
+        let mut dropped = Vec::new();
+        self.held.retain(|node, held| {
+            let best = meant(node).then(|| held.remove(best(held))).flatten();
+            if !held.is_empty() {
+                dropped.push(node.clone());
+            }
+            *held = best.into_iter().collect();
+            !held.is_empty()
+        });
+        dropped
+    }
+}
+
+/// Which of them is checked next: of those that look good the oldest.
+fn best(held: &VecDeque<Held>) -> usize {
+    held.iter().position(|held| held.looks_good).unwrap_or(0)
 }
