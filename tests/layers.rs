@@ -59,7 +59,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // check and the reload (processes).
     ("access", &["name", "message", "config", "signature", "durable", "process"]),
     ("rollout", &["name"]),
-    ("ask", &["hear", "message", "bus", "stomp", "config", "name", "process"]),
+    // Signatures for its tests alone, where an enemy signs.
+    ("ask", &["hear", "signature", "message", "bus", "stomp", "config", "name", "process"]),
     ("fleet", &["ask", "hear", "select", "signature", "message", "config", "name", "process"]),
     (
         "conduct",
