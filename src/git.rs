@@ -119,6 +119,9 @@ pub enum Error {
     /// Nothing is at the path, and nothing is known to clone.
     #[error("there is no repository at {0:?}, and no `url:` to clone it from")]
     NoUrl(PathBuf),
+    /// A clone is read before it was made.
+    #[error("there is no clone at {0:?}: `failcake fetch` makes it")]
+    NotCloned(PathBuf),
     /// Another failcake works in it, and did not end in time.
     #[error("another failcake works in {path:?} ({holder})")]
     Busy {
