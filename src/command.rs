@@ -108,6 +108,7 @@ impl Cli {
 
 /// Parses the command line, runs the verb, tells the error and picks the exit status.
 pub fn main() -> ExitCode {
+    completions::answer();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         // To a monitor a slip of the pen must not look like a machine that is down.

@@ -40,7 +40,7 @@ use view::{View, count};
 
 pub use options::Options;
 pub use run::Finish;
-pub use status::{list, status};
+pub use status::{kept, list, status};
 
 /// How long a node may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(5);

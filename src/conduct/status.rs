@@ -14,7 +14,7 @@ use super::{Error, PATIENCE};
 use crate::ask::{self, Question};
 use crate::config::Config;
 use crate::hear::Ear;
-use crate::message::deploy::{Answer, Outcome, PlanId, Report, Step, Subject};
+use crate::message::deploy::{Answer, Outcome, Plan, PlanId, Report, Step, Subject};
 use crate::name::{NodeName, SiteName};
 use crate::rollout::State;
 
@@ -222,4 +222,13 @@ pub fn list(config: &Config, json: bool) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// The plans that are kept and can be read, newest first.
+///
+/// # Errors
+/// The disk.
+pub fn kept(config: &Config) -> Result<Vec<Plan>, Error> {
+    let store = Store::open(&config.bus.spool)?;
+    Ok(store.list()?.into_iter().filter_map(|id| Some(store.look(id).ok()?.plan)).collect())
 }

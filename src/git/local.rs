@@ -63,11 +63,8 @@ impl Local<'_> {
     /// # Errors
     /// git failed. A name that means nothing is `None`.
     pub fn resolve(&self, reference: &str) -> Result<Option<(Kind, Rev)>, Error> {
-        if !self.path.exists() {
-            return Err(Error::NoUrl(self.path.to_owned()));
-        }
-        // An existing clone's own branches are somebody's work; only a bare mirror's are the remote's.
-        let remote = if self.path.join(".git").exists() { "refs/remotes/origin" } else { "refs/heads" };
+        self.exists()?;
+        let remote = self.branches();
         let names = [(Kind::Tag, format!("refs/tags/{reference}")), (Kind::Branch, format!("{remote}/{reference}"))];
         // Checked by git's own rules, so no name can be an expression (`v1~3`) or a second line.
         let legal = names.into_iter().filter(|(_, name)| name.parse::<RefName>().is_ok());
@@ -126,9 +123,7 @@ impl Local<'_> {
     /// # Errors
     /// git failed.
     pub fn tags(&self) -> Result<Vec<Tag>, Error> {
-        if !self.path.exists() {
-            return Err(Error::NoUrl(self.path.to_owned()));
-        }
+        self.exists()?;
         let mut command = self.command();
         const FORMAT: &str =
             "%(objecttype) %(objectname) %(*objecttype) %(*objectname) %(creatordate:iso-strict) %(refname:strip=2)";
@@ -137,6 +132,33 @@ impl Local<'_> {
         command.args([&format!("--format={FORMAT}"), "refs/tags/"]);
         let said = self.call().run("for-each-ref", command, None)?;
         Ok(String::from_utf8_lossy(&said).lines().filter_map(parse_tag).collect())
+    }
+
+    /// The tags, then the branches of the remote, newest first.
+    ///
+    /// # Errors
+    /// git failed.
+    pub fn names(&self) -> Result<Vec<String>, Error> {
+        self.exists()?;
+        let mut command = self.command();
+        let branches = self.branches();
+        command.args(["for-each-ref", "--sort=-version:refname", "--sort=-creatordate", "--format=%(refname)"]);
+        command.args(["refs/tags", branches]);
+        let said = self.call().run("for-each-ref", command, None)?;
+        let text = String::from_utf8_lossy(&said);
+        let of = |folder: &'static str| {
+            text.lines().filter_map(move |name| name.strip_prefix(folder)?.strip_prefix('/').map(str::to_owned))
+        };
+        Ok(of("refs/tags").chain(of(branches)).collect())
+    }
+
+    fn exists(&self) -> Result<(), Error> {
+        if self.path.exists() { Ok(()) } else { Err(Error::NotCloned(self.path.to_owned())) }
+    }
+
+    /// Where the branches of the remote are: an existing clone's own are somebody's work, only a bare mirror's are the remote's.
+    fn branches(&self) -> &'static str {
+        if self.path.join(".git").exists() { "refs/remotes/origin" } else { "refs/heads" }
     }
 
     /// Where the submodules of `commit` come from, by their path.

@@ -6,6 +6,7 @@ mod asking;
 mod broker;
 mod broker_interop;
 mod check;
+mod completions;
 mod config;
 mod demo;
 mod deploy;
