@@ -51,7 +51,8 @@ fn every_machine_of_the_inventory_is_named_and_who_lags_is_marked() {
     let nodes = ann(&world, INVENTORY, &["nodes"]).run().code(1).stderr("");
     let lines: Vec<String> = nodes.text().lines().map(str::to_owned).collect();
     assert_eq!(lines[0], "db01  no answer");
-    assert!(lines[1].starts_with("web01  failcake 0.1.0 since "), "{lines:?}");
+    let since = lines[1].strip_prefix("web01  failcake 0.1.0 since ").unwrap_or_else(|| panic!("{lines:?}"));
+    assert!(since.len() == "2026-03-02T10:00:00Z".len() && since.ends_with('Z'), "whole seconds, for people: {since}");
     assert!(lines[2].starts_with("  www  v2 (") && !lines[2].contains("behind"), "{lines:?}");
     assert!(lines[4].starts_with("  www  v1 (") && lines[4].ends_with("  behind"), "{lines:?}");
 
