@@ -2,6 +2,7 @@
 # make demo       a push becomes a deployed release, here and now
 # make test       all tests, against real ActiveMQ and RabbitMQ
 # make sweep     a deploy or a publication killed, or refused by the disk, at every system call that touches it
+# make booted    the units under a real systemd, in a container of this machine's own files; as root
 # make bench      side by side with what people would pick instead; ONLY=hook for one group
 # make lint       format, clippy, licences
 # make generated  man/ and completions/ from the command line's definition
@@ -15,7 +16,7 @@ datadir = $(DESTDIR)$(PREFIX)/share
 unitdir = $(DESTDIR)$(PREFIX)/lib/systemd/system
 sysusersdir = $(DESTDIR)$(PREFIX)/lib/sysusers.d
 
-.PHONY: build demo test sweep bench lint generated install
+.PHONY: build demo test sweep booted bench lint generated install
 
 build:
 	@tests/prepare build
@@ -33,6 +34,10 @@ test:
 sweep:
 	@tests/prepare test
 	$(CARGO) test --locked --test it sweep:: -- --include-ignored --nocapture --test-threads=1
+
+booted: build
+	@tests/prepare booted
+	@tests/booted
 
 bench:
 	@tests/prepare bench
