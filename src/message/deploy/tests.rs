@@ -23,6 +23,7 @@ fn plan() -> Plan {
         issued: jiff::Timestamp::UNIX_EPOCH,
         not_after: jiff::Timestamp::UNIX_EPOCH,
         key: "a2V5".to_owned(),
+        takes_over: None,
     }
 }
 

@@ -28,6 +28,7 @@ pub(in crate::node) fn plan(not_after: Timestamp) -> Plan {
         issued: now(),
         not_after,
         key: String::new(),
+        takes_over: None,
     }
 }
 
@@ -41,7 +42,7 @@ pub(in crate::node) fn known(plan: Plan, steps: &[(Step, Option<Answer>)]) -> Kn
         answer: answer.clone(),
     };
     let steps = steps.iter().map(taken).collect();
-    Known { kept: Kept { version: VERSION, until: plan.not_after, plan: signed, steps }, plan }
+    Known { kept: Kept { version: VERSION, until: plan.not_after, plan: signed, steps, taken_over: None }, plan }
 }
 
 fn open(folder: &Path, time: Timestamp) -> (Plans, Vec<String>) {
