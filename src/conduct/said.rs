@@ -7,7 +7,7 @@ use crate::message::terminal::printable;
 use crate::rollout;
 
 /// Octets of one reason.
-const WHY_MAX: usize = 500;
+const WHY_MAX: usize = 700;
 /// Lines of a script's output that are shown.
 const LINES: usize = 10;
 
