@@ -134,6 +134,8 @@ struct DryRun<'a> {
     site: &'a SiteName,
     action: String,
     commit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    takes_over: Option<PlanId>,
     hosts: &'a [NodeName],
     canary: &'a [NodeName],
     batches: &'a [&'a [NodeName]],
@@ -172,7 +174,8 @@ pub fn begin(
     let mut view = View::new(json);
     let hosts = expected(config, options, &mut view, &interrupts)?;
     if dry_run {
-        say_what_would_be(site, &action, &hosts, &options::for_machine(&policy, None).map_err(unknown_batches)?, json)?;
+        let policy = options::for_machine(&policy, None).map_err(unknown_batches)?;
+        say_what_would_be(site, &action, options.take_over, &hosts, &policy, json)?;
         return Ok(Finish::Success);
     }
     let plan = Plan {
@@ -185,6 +188,7 @@ pub fn begin(
         issued,
         not_after,
         key: String::new(),
+        takes_over: options.take_over,
     };
     let (plan, signed, key) = draft::sign(config, plan)?;
     let machine = options::for_machine(&plan.policy, options.patience).map_err(unknown_batches)?;
@@ -260,6 +264,7 @@ fn usage(text: &str) -> Error {
 fn say_what_would_be(
     site: &SiteName,
     action: &Action,
+    takes_over: Option<PlanId>,
     hosts: &[NodeName],
     policy: &rollout::Policy,
     json: bool,
@@ -277,12 +282,13 @@ fn say_what_would_be(
     };
     let mut stdout = io::stdout().lock();
     if json {
-        let would = DryRun { site, action: action.to_string(), commit, hosts, canary, batches: &batches };
+        let would = DryRun { site, action: action.to_string(), commit, takes_over, hosts, canary, batches: &batches };
         return writeln!(stdout, "{}", serde_json::to_string(&would)?);
     }
     let all = |hosts: &[NodeName]| hosts.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ");
     writeln!(stdout, "{site}: would {action} on {}", count(hosts.len(), "host"))?;
     commit.map_or(Ok(()), |commit| writeln!(stdout, "commit: {commit}"))?;
+    takes_over.map_or(Ok(()), |plan| writeln!(stdout, "takes over: plan {plan}, where that has the site"))?;
     if !canary.is_empty() {
         let bake =
             if policy.bake.is_zero() { String::new() } else { format!(", watched for {} s", policy.bake.as_secs()) };

@@ -9,6 +9,7 @@
 //! - No host is told to switch before it said that it is prepared, and none after a stop rule fired.
 //! - The canary is alone. A batch begins when every host of the one before has ended its turn or counts as lost.
 //! - No host is told to drop its release while its turn may be under way.
+//! - A host that another plan has taken over is told nothing more but that it is over, and nobody begins after that.
 //! - It ends, and its verdict names each host once.
 //!
 //! Loss is harmless because orders are repeated until something is heard, and repetition because a node answers an
@@ -93,6 +94,11 @@ pub enum Answer {
     /// Will not.
     Refused {
         /// The reason.
+        why: String,
+    },
+    /// Another plan has the site instead: nothing more of this one is done there.
+    TakenOver {
+        /// By which, and how far this one had come.
         why: String,
     },
     /// The release serves.

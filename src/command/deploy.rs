@@ -29,13 +29,14 @@ use crate::process::Stop;
 /// With --on it goes over the bus to machines that run `failcake deploy --watch`: REF is resolved once, all of them fetch,
 /// check and stage it, then one has its turn, and the rest only if that worked. Ctrl-C stops before the next host begins,
 /// twice leaves; `failcake rollout` tells and goes on. The exit status is 0 if every host serves it. Of a link farm it takes
-/// one `REPO=REF`.
+/// one `REPO=REF`. A site that is held by the plan of somebody who is gone is taken over with --take-over and that plan's id.
 ///
 /// With --watch it is such a machine: it checks who signed a plan against `allow:`, does each step once, and answers. Steps
 /// run as the site's user, in a process of their own.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  failcake deploy www.example.org v1.2\n  \
                         failcake deploy www.example.org v1.2 --on 'web*' --bake 30s --batch 1,25%\n  \
+                        failcake deploy www.example.org v1.2 --on 'web*' --take-over 0193a5c2-7f1e-7bd3-9c41-2f6d0c5a8e17\n  \
                         failcake deploy --watch")]
 pub struct Args {
     /// One of `sites:`.
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(value_name = "REF", required_unless_present = "watch")]
     references: Vec<String>,
     /// Stay, and deploy what signed plans on the bus ask for, until TERM; HUP reads the configuration again.
-    #[arg(long, conflicts_with_all = ["site", "references", "dry_run", "wait", "on"])]
+    #[arg(long, conflicts_with_all = ["site", "references", "dry_run", "wait", "on", "take_over"])]
     watch: bool,
     /// Say what would be done, from what to what, and which files change; touch nothing.
     #[arg(long)]

@@ -24,7 +24,7 @@ use crate::release::Target;
 ///
 /// With --on it goes over the bus, as a deploy does: one host first, the rest only if that worked. Each goes to its own last
 /// good release, which need not be the same version: --to with a tag brings all to one. A host that serves it already does
-/// nothing; if one has it no more, none goes back.
+/// nothing; if one has it no more, none goes back. --take-over is as with a deploy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  failcake rollback www.example.org\n  \
                         failcake rollback www.example.org --to v7 --dry-run\n  \

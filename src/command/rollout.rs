@@ -31,7 +31,7 @@ enum What {
     },
     /// Go on with a plan whose process was left or killed, by the same rules; no host does anything twice. One that was being
     /// stopped goes on being stopped. Hosts of one that is over are told so again: one that was away then keeps its site from
-    /// other plans until it hears it.
+    /// other plans until it hears it. Hosts that another plan has taken over say so, and do nothing.
     ///
     /// Example: failcake rollout resume 0193a5c2-7f1e-7bd3-9c41-2f6d0c5a8e17 --patience 5m
     Resume {

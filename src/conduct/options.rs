@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::parse_duration;
-use crate::message::deploy::{OnFailure, Policy};
+use crate::message::deploy::{OnFailure, PlanId, Policy};
 use crate::rollout;
 
 /// A quiet host is asked again so often before it counts as silent.
@@ -34,6 +34,10 @@ pub struct Options {
     /// No host begins later than that from now [default: 1h].
     #[arg(long, value_name = "D", requires = "on", value_parser = parse_duration)]
     within: Option<Duration>,
+    /// Where this plan of somebody else has the site, end it and go on: for one that nobody conducts any more. What it only
+    /// staged is dropped there, what it made live is left; a host in its turn refuses.
+    #[arg(long, value_name = "PLAN-ID", requires = "on")]
+    pub(super) take_over: Option<PlanId>,
     /// A host at work that says nothing for so long went silent [default: 1m].
     #[arg(long, value_name = "D", requires = "on", value_parser = parse_duration)]
     pub(super) patience: Option<Duration>,

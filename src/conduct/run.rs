@@ -20,7 +20,7 @@ use crate::bus::{Connection, Incoming, Target};
 use crate::config::Config;
 use crate::hear::{Ear, Heard};
 use crate::message::deploy::{
-    Answer, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step, fingerprint,
+    Answer, Code, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step, fingerprint,
 };
 use crate::message::{Envelope, Event};
 use crate::name::NodeName;
@@ -421,6 +421,7 @@ impl<'a> Conductor<'a> {
             return;
         }
         let detail = self.details.entry(node.clone()).or_default();
+        let was_taken = detail.refused == Some(Code::TakenOver);
         let Some(mut said) = detail.take(&report) else { return };
         // Preparing was cut short because it was told to drop it all: that it did is still to come.
         let is_aborting = self.rollout.host(node).is_some_and(|host| host.state() == State::Aborting);
@@ -430,6 +431,12 @@ impl<'a> Conductor<'a> {
         let is_parting = *step == Some(Step::Verdict) && !matches!(answer, Answer::Accepted | Answer::Progress { .. });
         if is_parting {
             self.parted.insert(node.clone());
+        }
+        // The machine, which would tell it, is not asked any more.
+        if let (rollout::Answer::TakenOver { why }, false) = (&said, was_taken)
+            && (self.is_past || self.rollout.verdict().is_some())
+        {
+            self.view.note(&format!("{node}: plan {about} was {why}"));
         }
         let doing = match answer {
             Answer::Progress { text } if !text.is_empty() => Some((node.clone(), detail.doing.clone())),

@@ -7,7 +7,7 @@ use crate::message::terminal::printable;
 use crate::rollout;
 
 /// Octets of one reason.
-const WHY_MAX: usize = 500;
+const WHY_MAX: usize = 700;
 /// Lines of a script's output that are shown.
 const LINES: usize = 10;
 
@@ -69,7 +69,10 @@ impl Detail {
             }
             Answer::Refused { code, why } => {
                 self.refused = Some(*code);
-                rollout::Answer::Refused { why: plain(why) }
+                match code {
+                    Code::TakenOver => rollout::Answer::TakenOver { why: plain(why) },
+                    _ => rollout::Answer::Refused { why: plain(why) },
+                }
             }
             Answer::Live { release, reference, commit, previous, scripts, milliseconds } => {
                 self.reference = reference.as_deref().map(plain);

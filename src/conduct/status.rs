@@ -67,13 +67,13 @@ fn tell(seen: &Seen, rows: Vec<Row<'_>>, json: bool) -> io::Result<()> {
     if !json {
         table::print(plan, &how, &rows)?;
         let mut stderr = anstream::stderr();
-        let _ = writeln!(stderr, "plan {} by {}, {:.0}", plan.id, plan.who, plan.issued);
+        let over = plan.takes_over.map_or_else(String::new, |before| format!(", taking over plan {before}"));
+        let _ = writeln!(stderr, "plan {} by {}, {:.0}{over}", plan.id, plan.who, plan.issued);
         if !seen.is_conducted && ended(&seen.notes).is_none() {
             let _ = writeln!(stderr, "to go on: failcake rollout resume {}", plan.id);
         }
         return Ok(());
     }
-    let (site, who, hosts) = (&plan.site, plan.who.as_str(), &plan.hosts[..]);
     let (ended, stopped) = (ended(&seen.notes), stopped(&seen.notes));
     let standing = Standing {
         is_conducted: seen.is_conducted,
@@ -81,8 +81,7 @@ fn tell(seen: &Seen, rows: Vec<Row<'_>>, json: bool) -> io::Result<()> {
         stopped: stopped.map(|(why, _)| why),
         rolls_back: stopped.is_some_and(|(_, rolls_back)| rolls_back),
     };
-    let (action, not_after) = (plan.action.to_string(), plan.not_after);
-    print(&Line::Plan { id: plan.id, site, action, who, hosts, not_after, standing: Some(standing) });
+    print(&Line::plan(plan, Some(standing)));
     if let Some(outcome) = ended {
         print(&Line::Ended { outcome, why: stopped.map(|(why, _)| why) });
     }

@@ -28,6 +28,8 @@ pub(super) enum Line<'a> {
         who: &'a str,
         hosts: &'a [NodeName],
         not_after: jiff::Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        takes_over: Option<PlanId>,
         /// Of a plan after the fact.
         #[serde(flatten)]
         standing: Option<Standing<'a>>,
@@ -52,6 +54,14 @@ pub(super) enum Line<'a> {
     Left { why: &'a str, runs_on: &'a [NodeName], staged: &'a [NodeName], resume: &'a str },
     /// What became of one host.
     Result(super::table::Row<'a>),
+}
+
+impl<'a> Line<'a> {
+    pub fn plan(plan: &'a Plan, standing: Option<Standing<'a>>) -> Line<'a> {
+        let Plan { id, site, who, hosts, not_after, takes_over, .. } = plan;
+        let (id, not_after, takes_over, action) = (*id, *not_after, *takes_over, plan.action.to_string());
+        Line::Plan { id, site, action, who, hosts, not_after, takes_over, standing }
+    }
 }
 
 /// How a plan stands in the journal.
@@ -90,13 +100,13 @@ impl View {
     }
 
     pub fn begin(&mut self, plan: &Plan) {
-        let Plan { id, site, who, hosts, not_after, .. } = plan;
-        let action = plan.action.to_string();
         match self {
-            View::Json => {
-                print(&Line::Plan { id: *id, site, action, who, hosts, not_after: *not_after, standing: None });
+            View::Json => print(&Line::plan(plan, None)),
+            _ => {
+                let Plan { id, site, who, hosts, action, .. } = plan;
+                let over = plan.takes_over.map_or_else(String::new, |before| format!(", taking over plan {before}"));
+                self.say(&format!("plan {id}: {site}: {action} on {}, by {who}{over}", count(hosts.len(), "host")));
             }
-            _ => self.say(&format!("plan {id}: {site}: {action} on {}, by {who}", count(hosts.len(), "host"))),
         }
     }
 

@@ -93,8 +93,8 @@ impl Jobs {
     }
 
     /// What works on the site or is about to.
-    pub(super) fn on(&self, site: &SiteName) -> Option<&Job> {
-        self.0.iter().find(|job| job.site == *site)
+    pub(super) fn on<'a>(&'a self, site: &'a SiteName) -> impl Iterator<Item = &'a Job> {
+        self.0.iter().filter(move |job| job.site == *site)
     }
 
     /// The next one that may begin; it counts as begun.

@@ -20,7 +20,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::durable::{self, Durable};
-use crate::message::deploy::{Answer, Code, Document as _, Plan, PlanId, Signed, Step};
+use crate::message::deploy::{Action, Answer, Code, Document as _, Plan, PlanId, Signed, Step};
 use crate::name::SiteName;
 use crate::spool::{self, Limits, Spool};
 
@@ -59,6 +59,15 @@ pub(super) struct Taken {
     pub(super) answer: Option<Answer>,
 }
 
+/// Another plan has the site instead of this one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TakenOver {
+    pub(super) by: PlanId,
+    /// Who signed that plan.
+    pub(super) who: String,
+    pub(super) at: Timestamp,
+}
+
 /// A plan and how far it came here.
 #[derive(Debug, Clone)]
 pub(super) struct Known {
@@ -74,6 +83,8 @@ struct Kept {
     /// Unless it ends before, it has its site until then.
     until: Timestamp,
     steps: Vec<Taken>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    taken_over: Option<TakenOver>,
 }
 
 const VERSION: u32 = 1;
@@ -90,7 +101,7 @@ pub(super) struct Plans {
     folder: PathBuf,
     #[expect(dead_code, reason = "closing it unlocks")]
     lock: Flock<File>,
-    /// Those that have their site, or whose steps are under way.
+    /// Those that have their site, or of which a step is under way.
     live: BTreeMap<PlanId, Known>,
     past: BTreeMap<PlanId, Past>,
 }
@@ -119,6 +130,9 @@ impl Known {
     pub(super) fn stands(&self) -> (Step, Answer) {
         let last = self.steps().iter().rfind(|taken| taken.step != Step::Verdict).or_else(|| self.steps().last());
         let Some(last) = last else { return (Step::Prepare, Answer::UnknownPlan) };
+        if let Some(answer) = self.lost() {
+            return (last.step, answer);
+        }
         match (&last.answer, self.answer(Step::Verdict)) {
             (None, _) => (last.step, Answer::Accepted),
             // With the verdict it was dropped.
@@ -145,11 +159,45 @@ impl Known {
         }
     }
 
-    /// Has it the site?
+    /// May a release of it be staged still, that nobody will switch to when it ends?
+    pub(super) fn may_be_staged(&self) -> bool {
+        self.prepared().is_some_and(|release| !release.is_empty())
+            && !matches!(self.plan.action, Action::Rollback { .. })
+            && match self.taken(Step::Switch) {
+                None => true,
+                // A turn that ended early may have left it.
+                Some(taken) => !matches!(taken.answer, None | Some(Answer::Live { .. })),
+            }
+    }
+
+    /// The answer to whatever is ordered of it, when another plan has taken the site over.
+    pub(super) fn lost(&self) -> Option<Answer> {
+        let TakenOver { by, who, at } = self.kept.taken_over.as_ref()?;
+        let when = match (self.taken(Step::Rollback), self.taken(Step::Switch), self.went_live()) {
+            (Some(_), _, _) => "after it went back",
+            (None, None, _) => "before its turn",
+            (None, Some(_), Some(true)) => "after its turn, which made it live",
+            (None, Some(_), _) => "after its turn, which failed",
+        };
+        let why = format!("taken over by plan {by} of {who} at {at:.0}, {when}");
+        Some(Answer::Refused { code: Code::TakenOver, why })
+    }
+
+    /// Has it the site? One that was taken over has it no more, though what it staged may still have to be dropped.
     pub(super) fn has_site(&self, now: Timestamp) -> bool {
-        let works = self.steps().iter().any(|taken| taken.answer.is_none());
         let is_over = [Step::Abort, Step::Verdict].iter().any(|step| self.answer(*step).is_some());
-        works || (!is_over && self.prepared().is_some() && now < self.kept.until)
+        let holds = self.works() || (!is_over && self.prepared().is_some() && now < self.kept.until);
+        holds && self.kept.taken_over.is_none()
+    }
+
+    /// Is a step of it under way?
+    fn works(&self) -> bool {
+        self.steps().iter().any(|taken| taken.answer.is_none())
+    }
+
+    /// Is it to be kept in memory?
+    fn is_open(&self, now: Timestamp) -> bool {
+        self.works() || self.has_site(now)
     }
 
     /// Until when it has the site, unless it ends before.
@@ -192,7 +240,7 @@ impl Plans {
             }
             let Some(id) = name.strip_suffix(".json").and_then(|id| id.parse::<PlanId>().ok()) else { continue };
             match read(&entry.path(), id) {
-                Ok(known) if known.has_site(now) => drop(live.insert(id, known)),
+                Ok(known) if known.is_open(now) => drop(live.insert(id, known)),
                 Ok(known) => drop(past.insert(id, Past { not_after: known.plan.not_after })),
                 Err(why) => {
                     problems.push(format!("what is known of plan {id} can't be read, so it is never done: {why}"));
@@ -250,7 +298,8 @@ impl Plans {
             return Err(Error::Full(count));
         }
         let until = later(plan.not_after, SignedDuration::try_from(turn).unwrap_or_default());
-        Ok(Known { plan, kept: Kept { version: VERSION, plan: signed, until, steps: Vec::new() } })
+        let kept = Kept { version: VERSION, plan: signed, until, steps: Vec::new(), taken_over: None };
+        Ok(Known { plan, kept })
     }
 
     /// Writes down that a step begins, durably. With `answer` it ends at once.
@@ -293,10 +342,31 @@ impl Plans {
         written
     }
 
+    /// Writes down, durably and at once, that another plan has the site from here on and that a step begins which ends this
+    /// one: no order of it is carried out any more. With `answer` it has ended already.
+    ///
+    /// # Errors
+    /// The disk says no: it goes on having its site, as long as this node runs.
+    pub(super) fn hand_over(
+        &mut self,
+        id: PlanId,
+        step: Step,
+        answer: Option<Answer>,
+        to: TakenOver,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let Some(mut known) = self.live.get(&id).cloned() else { return Ok(()) };
+        known.kept.steps.push(Taken { step, canary: false, begun: now, answer });
+        known.kept.taken_over = Some(to);
+        self.write(&known)?;
+        self.keep(known, now);
+        Ok(())
+    }
+
     fn keep(&mut self, known: Known, now: Timestamp) {
         let id = known.plan.id;
         // What is not on the disk is to be found here, for as long as nothing else needs the room.
-        if known.has_site(now) || !self.path(id).exists() {
+        if known.is_open(now) || !self.path(id).exists() {
             self.past.remove(&id);
             self.live.insert(id, known);
         } else {
@@ -317,7 +387,7 @@ impl Plans {
     fn forget(&mut self, now: Timestamp) {
         // Whose time with their site is over.
         let lapsed: Vec<PlanId> =
-            self.live.values().filter(|known| !known.has_site(now)).map(|known| known.plan.id).collect();
+            self.live.values().filter(|known| !known.is_open(now)).map(|known| known.plan.id).collect();
         for id in lapsed {
             if let Some(known) = self.live.remove(&id) {
                 self.past.insert(id, Past { not_after: known.plan.not_after });

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::plans::{Known, later};
 use crate::config::{Allow, Config, Site, SvnRepo};
-use crate::message::deploy::{Action, Answer, Code, Order, Plan, Step};
+use crate::message::deploy::{Action, Answer, Code, Order, Plan, PlanId, Step};
 use crate::name::{NodeName, Principal, SiteName};
 use crate::release::Target;
 
@@ -176,10 +176,28 @@ pub(super) fn busy(site: &SiteName, holder: &Known) -> Refusal {
         code: Code::Busy,
         why: format!(
             "{site} is in plan {id} of {} ({}) since {since:.0}, until its verdict or {until:.0}: where it was begun, \
-             `failcake rollout resume {id}` goes on with it, or says that it is over",
+             `failcake rollout resume {id}` goes on with it, or says that it is over; or, if nobody conducts it any more, add \
+             --take-over {id}",
             plan.who, plan.action
         ),
     }
+}
+
+/// What is under way on the site for another plan, if that one is to end first. The one that is taken over is ended like with
+/// an abort: a preparation is cut short, and what ends it is waited for. Its turn, or its way back, is never cut short.
+pub(super) fn in_the_way<'a>(plan: &Plan, jobs: impl Iterator<Item = (PlanId, Step)> + 'a) -> Option<Refusal> {
+    let is_left = |id: PlanId| plan.takes_over == Some(id);
+    let ends = |step| matches!(step, Step::Prepare | Step::Abort | Step::Verdict);
+    let mut others = jobs.filter(|(id, _)| *id != plan.id);
+    let (id, step) = others.find(|(id, step)| !(is_left(*id) && ends(*step)))?;
+    let site = &plan.site;
+    let why = match is_left(id) {
+        true => format!(
+            "{site} can't be taken over from plan {id} now: it is in its turn here ({step}), which ends by itself; try again then"
+        ),
+        false => format!("{step} of plan {id} is still under way on {site}"),
+    };
+    Some(Refusal { code: Code::Busy, why })
 }
 
 /// The order and the plan belong together.

@@ -17,6 +17,9 @@ impl Rollout {
         if matches!(self.phase, Phase::Farewell { .. } | Phase::Over) {
             return self.set_awaited(at, false);
         }
+        if host.taken {
+            return;
+        }
         if let Some(ask) = &mut host.ask {
             // From before the order, perhaps: then the order may be lost, and is still to be repeated soon.
             let stale = match (ask.step, &answer) {
@@ -35,6 +38,7 @@ impl Rollout {
             Answer::Accepted { .. } | Answer::Progress { .. } => self.works(at, now),
             Answer::Prepared => self.is_prepared(at, now),
             Answer::Refused { why } => self.refuses(at, why),
+            Answer::TakenOver { why } => self.is_taken_over(at, &why),
             Answer::Live { summary } => self.is_live(at, summary, now),
             Answer::Failed { during, switched, why } => self.fails(at, during, switched, why, now),
             Answer::Aborted => self.is_aborted(at),
@@ -190,6 +194,28 @@ impl Rollout {
         let why = if state == State::RollbackFailed { format!("it refused to go back: {why}") } else { why };
         self.set_state(at, state, Some(why));
         self.ask_nothing(at);
+    }
+
+    /// What it has done stands; what it has not done it will not do.
+    fn is_taken_over(&mut self, at: usize, why: &str) {
+        let host = &mut self.hosts[at];
+        (host.taken, host.turned) = (true, host.turned || host.turn.is_some());
+        host.turn = None;
+        let (state, before) = match host.state {
+            State::RollingBack if host.was_live => (State::RollbackFailed, Some("it did not go back".to_owned())),
+            State::Failed if host.lost => (State::Refused, None),
+            State::Live
+            | State::Failed
+            | State::Refused
+            | State::Aborted
+            | State::RolledBack
+            | State::RollbackFailed => (host.state, host.why.clone()),
+            _ => (State::Refused, None),
+        };
+        let why = before.map_or_else(|| why.to_owned(), |before| format!("{before}; {why}"));
+        self.set_state(at, state, Some(why));
+        self.ask_nothing(at);
+        self.trouble.push_back(at);
     }
 
     fn is_aborted(&mut self, at: usize) {

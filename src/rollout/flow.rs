@@ -216,6 +216,8 @@ impl Rollout {
             Phase::WindingUp | Phase::Farewell { .. } | Phase::Over => return,
             // Others may know more: how it was stopped is decided when all have said how they stand.
             Phase::Preparing if is_undone(host.state) || self.stop.is_some() => return,
+            // Somebody else decides there now, and may want the others to stay as they are: as when the operator stops it.
+            _ if host.taken => return self.stop_for(tell(host), false, now),
             _ if is_undone(host.state) => {
                 let why = format!("{} {} without being told to", host.name, host.state);
                 return self.stop_for(why, goes_back && host.state != State::Aborted, now);
@@ -289,6 +291,7 @@ impl Rollout {
             for at in 0..self.hosts.len() {
                 let host = &self.hosts[at];
                 match host.state {
+                    _ if host.taken => {}
                     State::Live | State::Failed | State::Silent if host.was_live => self.roll_back(at, now),
                     // Perhaps it is at it. Should it say anything soon, it is told to go back.
                     State::Silent | State::Failed if host.is_lost_in_turn() => {

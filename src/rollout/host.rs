@@ -103,6 +103,8 @@ pub struct Host {
     pub(super) was_live: bool,
     /// It was in its turn, or failed there, here or before a resume.
     pub(super) turned: bool,
+    /// Another plan has its site: nothing is asked of it any more, and what it still says is from before.
+    pub(super) taken: bool,
     /// The end of the rollout waits for it, although it counts as lost already.
     pub(super) awaited: bool,
     /// When it is looked at next.
@@ -154,6 +156,7 @@ impl Host {
             turns: 0,
             was_live: false,
             turned: false,
+            taken: false,
             awaited: false,
             timer: None,
         }

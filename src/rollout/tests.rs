@@ -7,6 +7,7 @@ mod network;
 mod node;
 mod policy;
 mod resume;
+mod taken;
 mod watcher;
 
 use std::time::{Duration, Instant};

@@ -11,4 +11,5 @@ mod origins;
 mod permissions;
 mod phases;
 mod stops;
+mod taken;
 mod whole;

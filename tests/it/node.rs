@@ -5,6 +5,7 @@ mod killed;
 pub mod operator;
 mod queries;
 mod refusals;
+mod taken;
 mod turn;
 mod user;
 

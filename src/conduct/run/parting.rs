@@ -87,6 +87,7 @@ impl Conductor<'_> {
         hosts: Vec<NodeName>,
         outcome: Outcome,
     ) -> Result<(Vec<NodeName>, Connection, View), Error> {
+        self.is_past = true;
         let left = self.part(hosts, outcome, SETTLE)?;
         if !self.parted.is_empty() {
             let told: Vec<NodeName> = self.parted.iter().cloned().collect();

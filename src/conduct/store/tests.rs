@@ -25,6 +25,7 @@ fn plan(key: &StepKey) -> Plan {
         issued: jiff::Timestamp::UNIX_EPOCH,
         not_after: jiff::Timestamp::UNIX_EPOCH,
         key: key.public_base64(),
+        takes_over: None,
     }
 }
 

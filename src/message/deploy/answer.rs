@@ -138,6 +138,8 @@ pub enum Code {
     NoSuchSite,
     /// Another plan, or a person at the host, works on the site.
     Busy,
+    /// Another plan has taken the site over from this one, which is over here.
+    TakenOver,
     /// A person's freeze is on.
     OnHold,
     /// The ref is another commit here, or the branch does not contain it.

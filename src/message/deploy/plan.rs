@@ -60,6 +60,9 @@ pub struct Plan {
     pub not_after: jiff::Timestamp,
     /// The public half of the plan's own Ed25519 key, in base64: orders are signed with the other half.
     pub key: String,
+    /// A plan that nobody conducts any more: where it has the site, it ends, and this one goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_over: Option<PlanId>,
 }
 
 /// What a plan does.

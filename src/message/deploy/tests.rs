@@ -23,6 +23,7 @@ fn plan() -> Plan {
         issued: jiff::Timestamp::UNIX_EPOCH,
         not_after: jiff::Timestamp::UNIX_EPOCH,
         key: "a2V5".to_owned(),
+        takes_over: None,
     }
 }
 
@@ -201,4 +202,15 @@ proptest! {
             all_come_back(text);
         }
     }
+}
+
+#[test]
+fn a_plan_that_takes_nothing_over_is_the_text_that_it_was() {
+    let plan = plan();
+    let text = plan.to_text();
+    assert!(text.ends_with(r#","key":"a2V5"}"#), "{text}");
+    assert_eq!(Plan::from_text(&text).unwrap().takes_over, None);
+    let takes = Plan { takes_over: Some(PlanId::new()), ..plan };
+    assert_eq!(Plan::from_text(&takes.to_text()).unwrap(), takes);
+    assert!(Plan::from_text(&text.replace(r#""a2V5"}"#, r#""a2V5","takes_over":"x"}"#)).is_err());
 }

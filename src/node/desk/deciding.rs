@@ -6,10 +6,10 @@ use jiff::Timestamp;
 
 use super::Desk;
 use crate::bus::Connection;
-use crate::message::deploy::{Action, Answer, Code, Order, Outcome, Plan, PlanId, Signed, Step};
+use crate::message::deploy::{Answer, Code, Order, Outcome, Plan, PlanId, Signed, Step};
 use crate::node::errand::about;
 use crate::node::jobs::Job;
-use crate::node::plans::{self, Known};
+use crate::node::plans::{self, Known, TakenOver};
 use crate::node::rules::{self, Next, Refusal, refuse};
 use crate::node::turn;
 
@@ -36,6 +36,10 @@ impl Desk {
                 return Ok(());
             }
             (_, timely) => timely?,
+        }
+        if let Some(answer) = known.as_ref().and_then(Known::lost) {
+            self.answer_again(plan.id, step, answer, connection, now);
+            return Ok(());
         }
         if let Some(known) = &known {
             let answer = match known.taken(step) {
@@ -71,7 +75,12 @@ impl Desk {
             },
             (None, None) => return refuse(Code::UnknownPlan, "this node knows no such plan"),
         };
-        match self.fits(&plan, step, (!is_new).then_some(&known), time) {
+        let fits = self.fits(&plan, step, (!is_new).then_some(&known), time);
+        let fits = match (fits, step) {
+            (Ok(Next::Begin), Step::Prepare) => self.take_over(&plan, connection, now, time).map(|()| Next::Begin),
+            (fits, _) => fits,
+        };
+        match fits {
             Ok(Next::Begin) => {}
             Ok(Next::Stands) => {
                 let (step, answer) = known.stands();
@@ -126,15 +135,54 @@ impl Desk {
         }
         rules::begins(plan, step, time)?;
         rules::source(plan, &self.setup.config)?;
-        if let Some(holder) = self.plans.holder(&plan.site, time).filter(|holder| holder.plan.id != plan.id) {
+        let is_meant = |id: PlanId| id == plan.id || plan.takes_over == Some(id);
+        if let Some(holder) = self.plans.holder(&plan.site, time).filter(|holder| !is_meant(holder.plan.id)) {
             return Err(rules::busy(&plan.site, holder));
         }
-        match self.jobs.on(&plan.site).filter(|job| job.plan != plan.id) {
-            Some(job) => {
-                refuse(Code::Busy, format!("{} of plan {} is still under way on {}", job.step, job.plan, plan.site))
-            }
+        match rules::in_the_way(plan, self.jobs.on(&plan.site).map(|job| (job.plan, job.step))) {
+            Some(refusal) => Err(refusal),
             None => rules::in_order(step, known),
         }
+    }
+
+    /// Ends the plan that the new one says it takes the site over from, if that has it here: like an abort before its turn,
+    /// like its verdict after it. Written down before the new plan is: killed between the two, the site is nobody's, what was
+    /// staged is dropped at the next start, and the new plan's order, which is said again, finds it free.
+    fn take_over(
+        &mut self,
+        plan: &Plan,
+        connection: &Connection,
+        now: Instant,
+        time: Timestamp,
+    ) -> Result<(), Refusal> {
+        let holder = self.plans.holder(&plan.site, time).filter(|holder| plan.takes_over == Some(holder.plan.id));
+        let Some(before) = holder.cloned() else { return Ok(()) };
+        let id = before.plan.id;
+        let ends = [Step::Abort, Step::Verdict];
+        if ends.into_iter().any(|step| self.jobs.find(id, step).is_some()) {
+            // Its own operator was quicker.
+            return Ok(());
+        }
+        let had_turn = [Step::Switch, Step::Rollback].into_iter().any(|step| before.taken(step).is_some());
+        let (step, answer) = if had_turn { (Step::Verdict, Answer::Noted) } else { (Step::Abort, Answer::Aborted) };
+        let is_preparing = self.jobs.find(id, Step::Prepare).is_some();
+        let has_work = is_preparing || before.may_be_staged();
+        let job = has_work.then(|| Job::new(id, plan.site.clone(), (step, false), false, now)).transpose();
+        let job = job.map_err(|error| Refusal { code: Code::NotPossible, why: error.to_string() })?;
+        let to = TakenOver { by: plan.id, who: plan.who.clone(), at: time };
+        let answer = (!has_work).then_some(answer);
+        self.plans.hand_over(id, step, answer, to, time).map_err(|error| not_possible(&error))?;
+        if let Some(preparing) = self.jobs.find(id, Step::Prepare) {
+            preparing.stop.set();
+        }
+        if let Some(job) = job {
+            self.jobs.add(job);
+        }
+        // Whoever conducts it after all hears it from here, without asking.
+        if let Some(lost) = self.plans.get(id).and_then(Result::ok).and_then(|known| known.lost()) {
+            self.tell(&before.plan, step, &lost, connection);
+        }
+        Ok(())
     }
 
     /// It is to be done.
@@ -150,17 +198,9 @@ impl Desk {
         let is_here = self.setup.config.sites.contains_key(&known.plan.site);
         let preparing = self.jobs.find(id, Step::Prepare);
         let ends = matches!(step, Step::Abort | Step::Verdict);
-        let stands_ready = known.prepared().is_some_and(|release| !release.is_empty())
-            && !matches!(known.plan.action, Action::Rollback { .. })
-            && is_here
-            && match known.taken(Step::Switch) {
-                None => true,
-                // A turn that ended early may have left it.
-                Some(taken) => !matches!(taken.answer, None | Some(Answer::Live { .. })),
-            };
         if let Some(job) = preparing.filter(|_| ends) {
             job.stop.set();
-        } else if ends && !stands_ready {
+        } else if ends && !(is_here && known.may_be_staged()) {
             // There is nothing to be done.
             let answer = if step == Step::Abort { Answer::Aborted } else { Answer::Noted };
             let plan = known.plan.clone();

@@ -116,13 +116,22 @@ impl Desk {
             (Step::Verdict, _) => Answer::Noted,
             (_, answer) => answer,
         };
-        let plan = self.plans.get(id).and_then(Result::ok).map(|known| known.plan);
+        let known = self.plans.get(id).and_then(Result::ok);
         if let Err(error) = self.plans.answer(id, step, answer.clone(), Timestamp::now()) {
             self.problem(&format!("what came of {step} of plan {id} could not be written down: {error}"), connection);
         }
         self.jobs.end(id, step);
-        if let Some(plan) = plan {
-            self.tell(&plan, step, &answer, connection);
+        match known.map(|known| (known.lost(), known.plan)) {
+            // People were told when it was taken over, and have the site's new plan to look at.
+            Some((Some(lost), plan)) => {
+                if let (Step::Abort, Answer::Failed { why, .. }) = (step, &answer) {
+                    let why = format!("what was prepared for plan {} could not be dropped: {why}", plan.id);
+                    self.problem(&why, connection);
+                }
+                self.reply(id, Some(step), lost, &format!("says again that plan {id} was taken over"), connection);
+            }
+            Some((None, plan)) => self.tell(&plan, step, &answer, connection),
+            None => {}
         }
         process::let_go_of_code();
     }

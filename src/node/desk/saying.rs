@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use super::{Asked, Desk};
 use crate::bus::Connection;
-use crate::message::deploy::{Action, Answer, Plan, PlanId, RefKind, Step};
+use crate::message::deploy::{Action, Answer, Code, Plan, PlanId, RefKind, Step};
 use crate::node::errand::about;
 use crate::node::plans::Known;
 use crate::node::rules::Refusal;
@@ -55,7 +55,8 @@ impl Desk {
         for (id, step) in std::mem::take(&mut self.unheard) {
             let is_in = all.iter().any(|(other, of, _)| (*other, *of) == (id, step));
             let known = self.plans.get(id).and_then(Result::ok).filter(|_| !is_in);
-            all.extend(known.and_then(|known| Some((id, step, known.answer(step)?.clone()))));
+            let answer = known.and_then(|known| known.lost().or_else(|| known.answer(step).cloned()));
+            all.extend(answer.map(|answer| (id, step, answer)));
         }
         for (id, step, answer) in all {
             self.reply(id, Some(step), answer, &format!("is back, and says what came of {step}"), connection);
@@ -123,6 +124,7 @@ impl Desk {
             (Answer::Live { release, .. } | Answer::RolledBack { release }, _) => {
                 news(format!("rolled back {} to release {release} request id {}", plan.site, plan.id))
             }
+            (Answer::Refused { code: Code::TakenOver, why }, _) => news(format!("{what} was {why}")),
             (Answer::Refused { why, .. }, _) => problem(format!("refused {step} of {what}: {why}")),
             (Answer::Failed { at, why, .. }, _) => problem(format!("{step} of {what} failed at {at}: {why}")),
             (Answer::RollbackFailed { why }, _) => problem(format!("{what} could not be gone back from: {why}")),

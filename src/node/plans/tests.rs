@@ -28,6 +28,7 @@ pub(in crate::node) fn plan(not_after: Timestamp) -> Plan {
         issued: now(),
         not_after,
         key: String::new(),
+        takes_over: None,
     }
 }
 
@@ -41,7 +42,7 @@ pub(in crate::node) fn known(plan: Plan, steps: &[(Step, Option<Answer>)]) -> Kn
         answer: answer.clone(),
     };
     let steps = steps.iter().map(taken).collect();
-    Known { kept: Kept { version: VERSION, until: plan.not_after, plan: signed, steps }, plan }
+    Known { kept: Kept { version: VERSION, until: plan.not_after, plan: signed, steps, taken_over: None }, plan }
 }
 
 fn open(folder: &Path, time: Timestamp) -> (Plans, Vec<String>) {
@@ -175,4 +176,42 @@ fn what_the_disk_does_not_take_is_refused_for_good() {
     assert!(plans.begin(known, Step::Prepare, false, None, now()).is_err());
     assert!(matches!(plans.get(two.id).unwrap().unwrap().answer(Step::Prepare), Some(Answer::Refused { .. })));
     assert!(plans.holder(&two.site, now()).is_some_and(|holder| holder.plan.id == one.id));
+}
+
+#[test]
+fn a_plan_that_was_taken_over_has_its_site_no_more_though_its_end_is_under_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut plans, _) = open(folder.path(), now());
+    let plan = plan(now() + hours(1));
+    prepared(&mut plans, &plan, Some(ready()));
+    let to = || TakenOver { by: PlanId::new(), who: "bob@example.org".to_owned(), at: now() };
+    plans.hand_over(plan.id, Step::Abort, None, to(), now()).unwrap();
+    assert!(plans.holder(&plan.site, now()).is_none() && plans.live(now()).next().is_none());
+    drop(plans);
+
+    // Killed in the middle of it: what it staged is still to be dropped.
+    let (mut plans, _) = open(folder.path(), now());
+    assert_eq!(plans.unfinished(), [(plan.id, Step::Abort)]);
+    assert!(plans.holder(&plan.site, now()).is_none());
+    plans.answer(plan.id, Step::Abort, Answer::Aborted, now()).unwrap();
+    drop(plans);
+    let (plans, _) = open(folder.path(), now());
+    assert_eq!(plans.unfinished(), []);
+    let (step, answer) = plans.get(plan.id).unwrap().unwrap().stands();
+    let Answer::Refused { code: Code::TakenOver, why } = answer else { panic!("{answer:?}") };
+    assert_eq!(step, Step::Abort);
+    assert!(why.contains(" of bob@example.org at 2026-03-01T12:00:00Z, before its turn"), "{why}");
+}
+
+#[test]
+fn what_the_disk_does_not_take_is_not_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut plans, _) = open(folder.path(), now());
+    let plan = plan(now() + hours(1));
+    prepared(&mut plans, &plan, Some(ready()));
+    std::fs::rename(&plans.folder, folder.path().join("away")).unwrap();
+    let to = TakenOver { by: PlanId::new(), who: "bob@example.org".to_owned(), at: now() };
+    assert!(plans.hand_over(plan.id, Step::Abort, None, to, now()).is_err());
+    assert!(plans.holder(&plan.site, now()).is_some_and(|holder| holder.lost().is_none()));
+    assert_eq!(plans.get(plan.id).unwrap().unwrap().stands(), (Step::Prepare, ready()));
 }

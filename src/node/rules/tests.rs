@@ -125,3 +125,22 @@ fn what_is_gone_back_to_is_a_name_and_no_path() {
         assert_eq!(sound(&to(word)).unwrap_err().code, Code::BadSignature, "{word:?}");
     }
 }
+
+#[test]
+fn only_what_ends_the_named_plan_is_waited_for() {
+    let named = PlanId::new();
+    let new = Plan { takes_over: Some(named), ..plan(now()) };
+    let why = |jobs: &[(PlanId, Step)]| in_the_way(&new, jobs.iter().copied()).map(|refusal| refusal.why);
+    for step in STEPS {
+        let its = why(&[(named, step)]).unwrap_or_default();
+        let ends = matches!(step, Step::Prepare | Step::Abort | Step::Verdict);
+        assert_eq!(its.is_empty(), ends, "{step}: {its}");
+        assert!(ends || its.contains(&format!("in its turn here ({step}), which ends by itself")), "{its}");
+        let others = why(&[(named, Step::Abort), (new.id, Step::Prepare), (PlanId::new(), step)]);
+        assert!(others.is_some_and(|why| why.contains(" is still under way on www")), "{step}");
+        assert!(why(&[(new.id, step)]).is_none());
+        // Who names nobody waits for nobody.
+        let plain = plan(now());
+        assert!(in_the_way(&plain, [(named, step)].into_iter()).is_some());
+    }
+}

@@ -314,8 +314,9 @@ impl Node {
 
 pub fn any_answer(random: &mut Random) -> Answer {
     let step = [Step::Prepare, Step::Switch, Step::Abort, Step::Rollback, Step::Verdict][random.below(5) as usize];
-    match random.below(9) {
+    match random.below(10) {
         0 => Answer::Accepted { step },
+        9 => Answer::TakenOver { why: "so it says".to_owned() },
         1 => Answer::Progress { step },
         2 => Answer::Prepared,
         3 => Answer::Refused { why: "a whim".to_owned() },

@@ -268,6 +268,7 @@ impl<'a> Operator<'a> {
             issued: now,
             not_after: now + SignedDuration::from_mins(10),
             key: self.step_key.public_base64(),
+            takes_over: None,
         }
     }
 
