@@ -25,6 +25,7 @@ mod plans;
 mod rules;
 mod trust;
 mod turn;
+mod unchecked;
 mod voice;
 
 use std::collections::BTreeMap;

@@ -15,6 +15,7 @@ use super::limit::Allowance;
 use super::plans::{Known, Plans};
 use super::rules::{self, Refusal, refuse};
 use super::trust::{self, Mark, Trust};
+use super::unchecked::{Unchecked, Waiting};
 use super::voice::Voice;
 use super::{Error, Loop, Setup, Task, Told};
 use crate::bus::{Connection, Message};
@@ -22,14 +23,11 @@ use crate::message::deploy::{
     Answer, Code, Document as _, Order, Plan, PlanId, Query, Request, Signed, Step, Subject, fingerprint,
 };
 use crate::message::{self, Envelope};
-use crate::name::Principal;
 use crate::process::{self, Stop};
 use crate::signature::verify_step;
 use crate::spool::Limits;
 use crate::watch::{self, Ended, Teller, say};
 
-/// Plans whose signature waits to be checked; each may be large.
-const UNCHECKED_MAX: usize = 16;
 /// Questions that are answered at a time, and that wait for it.
 const QUERIES: (usize, usize) = (4, 32);
 /// Questions a second, in the long run and at once.
@@ -58,16 +56,6 @@ struct Arrived {
     fingerprint: String,
 }
 
-/// An order whose plan's signature is not checked yet.
-struct Unchecked {
-    plan: Plan,
-    signed: Signed,
-    order: Order,
-    who: Principal,
-    mark: Mark,
-    fingerprint: String,
-}
-
 impl Asked {
     fn to(order: &Order, fingerprint: String) -> Asked {
         Asked { plan: order.plan, step: Some(order.step), fingerprint }
@@ -81,7 +69,7 @@ pub(super) struct Desk {
     plans: Plans,
     jobs: Jobs,
     trust: Trust,
-    unchecked: VecDeque<Unchecked>,
+    unchecked: Waiting,
     checking: bool,
     voice: Voice,
     teller: Teller,
@@ -126,7 +114,7 @@ impl Desk {
             plans,
             jobs: Jobs::default(),
             trust: Trust::new(config.signing.allowed_signers.as_deref(), now),
-            unchecked: VecDeque::new(),
+            unchecked: Waiting::default(),
             checking: false,
             voice,
             teller: Teller::new(config, "events-deploys"),
@@ -312,13 +300,12 @@ impl Desk {
 
     /// An order may come while the signature of its plan, which came with the one before, is still being checked.
     fn with_plan(&self, arrived: Arrived) -> Arrived {
-        let came = |unchecked: &&Unchecked| unchecked.order.plan == arrived.order.plan;
-        let before = || self.unchecked.iter().find(came).map(|unchecked| unchecked.signed.clone());
+        let before = || self.unchecked.plan(arrived.order.plan).cloned();
         Arrived { signed: arrived.signed.clone().or_else(before), ..arrived }
     }
 
     /// What can be told of a new plan without ssh-keygen, which is kept for plans that could be done.
-    fn unchecked(&self, arrived: Arrived) -> Result<Unchecked, Refusal> {
+    fn unchecked(&mut self, arrived: Arrived) -> Result<Unchecked, Refusal> {
         let Arrived { signed, text, order, fingerprint } = arrived;
         let Some(signed) = signed else {
             return refuse(Code::UnknownPlan, "this node knows no such plan, and none came with the order");
@@ -336,23 +323,19 @@ impl Desk {
         rules::allowed(&plan, order.step, &config.allow, &config.node)?;
         rules::timely("the order", order.issued, order.not_after, Timestamp::now())?;
         let mark = Trust::mark(&signed, &who);
-        Ok(Unchecked { plan, signed, order, who, mark, fingerprint })
+        let looks_good = self.trust.looks_good(&signed, &who);
+        Ok(Unchecked { plan, signed, order, who, mark, fingerprint, looks_good })
     }
 
-    /// Its signature is checked when it is its turn. Said again meanwhile, it waits once.
+    /// Its signature is checked when it is its turn.
     fn put_off(&mut self, unchecked: Unchecked, connection: &Connection, now: Instant) {
-        let same = |other: &Unchecked| other.mark == unchecked.mark && other.order.step == unchecked.order.step;
-        if self.unchecked.iter().any(same) {
-            return;
+        if self.unchecked.push(unchecked).is_err() {
+            self.pass_over(connection, now);
         }
-        if self.unchecked.len() >= UNCHECKED_MAX {
-            return self.pass_over(connection, now);
-        }
-        self.unchecked.push_back(unchecked);
     }
 
     fn begin_checks(&mut self, watch: &mut Loop, now: Instant) {
-        let Some(first) = self.unchecked.front().filter(|_| !self.checking) else { return };
+        let Some(first) = self.unchecked.first().filter(|_| !self.checking) else { return };
         if !self.trust.may_check(now) {
             return;
         }
@@ -372,10 +355,7 @@ impl Desk {
         if let Ok(result) = &found {
             self.trust.remember(mark, result.clone(), now);
         }
-        let (settled, rest): (VecDeque<_>, _) =
-            self.unchecked.drain(..).partition(|unchecked: &Unchecked| unchecked.mark == mark);
-        self.unchecked = rest;
-        for Unchecked { plan, signed, order, fingerprint, .. } in settled {
+        for Unchecked { plan, signed, order, fingerprint, .. } in self.unchecked.take(mark) {
             let id = order.plan;
             let decided = match &found {
                 // It may have become known meanwhile.

@@ -30,8 +30,9 @@ pub(super) type Mark = [u8; 32];
 #[derive(Debug)]
 pub(super) struct Trust {
     allowed_signers: Option<PathBuf>,
-    /// What the file looked like.
+    /// What the file looked like, and what is in it.
     stamp: Option<(i64, i64, u64, u64)>,
+    signers: Vec<u8>,
     found: VecDeque<(Mark, Instant, Result<(), String>)>,
     allowance: Allowance,
 }
@@ -44,6 +45,7 @@ impl Trust {
         Trust {
             allowed_signers: allowed_signers.map(Path::to_owned),
             stamp: None,
+            signers: Vec::new(),
             found: VecDeque::new(),
             allowance: Allowance::new(CHECKS, BURST, now),
         }
@@ -62,16 +64,28 @@ impl Trust {
 
     /// Was it looked at already, with what result?
     pub(super) fn known(&mut self, mark: &Mark, now: Instant) -> Option<Result<(), String>> {
+        self.look_at_signers();
+        let found = self.found.iter().find(|(known, at, _)| known == mark && now < *at + FOR)?;
+        Some(found.2.clone())
+    }
+
+    /// May ssh-keygen find it good? For the order in which it is asked.
+    pub(super) fn looks_good(&mut self, signed: &Signed, who: &Principal) -> bool {
+        self.look_at_signers();
+        let document = signed.document.as_bytes();
+        signature::looks_good(document, &signed.signature, PLAN_NAMESPACE, &self.signers, who.as_str())
+    }
+
+    fn look_at_signers(&mut self) {
         let look = |path: &PathBuf| fs::metadata(path).ok();
         let stamp = self.allowed_signers.as_ref().and_then(look);
         let stamp = stamp.map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.size(), meta.ino()));
         if stamp != self.stamp {
             // Somebody came or went.
             self.found.clear();
+            self.signers = self.allowed_signers.as_ref().and_then(|path| fs::read(path).ok()).unwrap_or_default();
             self.stamp = stamp;
         }
-        let found = self.found.iter().find(|(known, at, _)| known == mark && now < *at + FOR)?;
-        Some(found.2.clone())
     }
 
     pub(super) fn remember(&mut self, mark: Mark, result: Result<(), String>, now: Instant) {

@@ -368,13 +368,16 @@ fn a_flood_of_garbage_eats_neither_the_cpu_nor_the_answers() {
         let signed = Signed { document: plan.to_text(), signature: signed.signature.clone() };
         send(&ann, Some(signed), order, plan.id);
     }
+    // One that can hold, said once behind them all, is not among those.
+    let good = ann.plan("v1", &v1, &["web01"]);
+    assert!(matches!(ann.run(&good, Step::Prepare), Answer::Prepared { .. }));
     node.stderr_line("too many requests");
-    let refusals = ann.within(Duration::from_secs(2));
+    let mut refusals = ann.within(Duration::from_secs(2));
+    refusals.retain(|report| report.about != good.id);
     assert!(refusals.iter().all(|report| matches!(report.answer, Answer::Refused { code: Code::BadSignature, .. })));
     let most = 10 + 5 * (begun.elapsed().as_secs() as usize + 1);
     assert!(runs() - before <= most, "{} runs, more than {most}", runs() - before);
     assert!(refusals.len() <= most, "{} answers", refusals.len());
-    assert!(matches!(ann.run(&ann.plan("v1", &v1, &["web01"]), Step::Prepare), Answer::Prepared { .. }));
     let plans = host.path(&format!("spool/{}/plans", nix::unistd::geteuid()));
     assert_eq!(std::fs::read_dir(plans).unwrap().count(), 2, "the lock and the one good plan");
 }
