@@ -20,7 +20,7 @@ use crate::bus::{Connection, Incoming, Target};
 use crate::config::Config;
 use crate::hear::{Ear, Heard};
 use crate::message::deploy::{
-    Answer, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step, fingerprint,
+    Answer, Code, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step, fingerprint,
 };
 use crate::message::{Envelope, Event};
 use crate::name::NodeName;
@@ -427,7 +427,12 @@ impl<'a> Conductor<'a> {
         if is_aborting && *step == Some(Step::Prepare) && matches!(answer, Answer::Failed { .. }) {
             said = rollout::Answer::Progress { step: rollout::Step::Abort };
         }
-        let is_parting = *step == Some(Step::Verdict) && !matches!(answer, Answer::Accepted | Answer::Progress { .. });
+        // A host whose disk is full can't remember that it is over; one that refuses it for another reason has no plan to end.
+        let is_deaf = matches!(
+            answer,
+            Answer::Accepted | Answer::Progress { .. } | Answer::Refused { code: Code::NotPossible, .. }
+        );
+        let is_parting = *step == Some(Step::Verdict) && !is_deaf;
         if is_parting {
             self.parted.insert(node.clone());
         }

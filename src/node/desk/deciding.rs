@@ -163,10 +163,10 @@ impl Desk {
         } else if ends && !stands_ready {
             // There is nothing to be done.
             let answer = if step == Step::Abort { Answer::Aborted } else { Answer::Noted };
-            let plan = known.plan.clone();
-            self.plans
-                .begin(known, step, order.canary, Some(answer.clone()), time)
-                .map_err(|error| not_possible(&error))?;
+            let (plan, had_site) = (known.plan.clone(), known.has_site(time));
+            let kept = self.plans.begin(known, step, order.canary, Some(answer.clone()), time);
+            // Of what a full disk holds, the next start of this node would hold the site again: it has to be said again.
+            kept.or_else(|error| if had_site { Err(not_possible(&error)) } else { Ok(()) })?;
             self.tell(&plan, step, &answer, connection);
             return Ok(());
         }
