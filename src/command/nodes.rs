@@ -90,7 +90,7 @@ fn print(out: &mut impl std::io::Write, seen: &Seen) -> std::io::Result<()> {
     let doubt = if seen.verified { "" } else { "  (not signed)" };
     let facts: String = state.facts.iter().map(|(name, value)| format!("  {name}={value}")).collect();
     let (version, facts) = (printable(&state.version), printable(&facts));
-    writeln!(out, "{}  failcake {version} since {}{facts}{doubt}", seen.node, state.since)?;
+    writeln!(out, "{}  failcake {version} since {:.0}{facts}{doubt}", seen.node, state.since)?;
     for site in &state.sites {
         let behind = if seen.behind.contains(&site.site) { "  behind" } else { "" };
         let note = site.note.as_ref().map_or_else(String::new, |note| format!("  {note}"));
