@@ -211,6 +211,11 @@ impl Child<'_> {
         let to = errand.target().and_then(|_| errand.previous.clone().or_else(|| here.last_left()));
         match here.take_back(is_ours, to.as_ref(), &errand.request(), &mut tell) {
             Ok(done) => Answer::RolledBack { release: done.release.into() },
+            // Nothing was done about it.
+            Err(error @ Error::Release(_)) => {
+                let live = self.serving().map_or_else(String::new, |live| format!("; release {live} serves on"));
+                Answer::RollbackFailed { why: cut(&format!("{error}{live}")) }
+            }
             Err(error) => Answer::RollbackFailed { why: cut(&error.to_string()) },
         }
     }

@@ -107,6 +107,17 @@ fn hosts_that_are_done_go_back_when_that_is_asked_for() {
 }
 
 #[test]
+fn a_host_that_has_nothing_to_go_back_to_says_what_it_serves() {
+    let mut fleet = Fleet::new(&["web01", "web02"]);
+    fleet.release("v1", &[("pre-deploy", &fails_on("web02"))]);
+    fleet.start();
+    let said = fleet.deploy("v1", "web*", &["--on-failure", "rollback"]).run().code(1).text();
+    let why = "\n  web01  rollback failed  there is no earlier good release to roll back to; release 2";
+    assert!(said.contains(why) && said.contains(" serves on\n"), "{said}");
+    assert_eq!(fleet.all_serve(), ["v1", ""]);
+}
+
+#[test]
 fn a_host_that_failed_after_its_switch_goes_back_with_the_others() {
     let mut fleet = Fleet::new(&["web01", "web02", "web03"])
         .site("web02", "on-post-failure: keep")
