@@ -38,7 +38,12 @@ impl Desk {
             (_, timely) => timely?,
         }
         if let Some(known) = &known {
+            // Its turn stands in line behind those of other sites: too late to be called off, as if it were under way.
+            let is_in_line = known.taken(Step::Switch).is_none() && self.jobs.find(plan.id, Step::Switch).is_some();
             let answer = match known.taken(step) {
+                _ if is_in_line && matches!(step, Step::Prepare | Step::Abort) => {
+                    Some((Step::Switch, Answer::Accepted))
+                }
                 Some(_) if step == Step::Prepare => Some(known.stands()),
                 Some(taken) => Some((step, taken.answer.clone().unwrap_or(Answer::Accepted))),
                 None => None,
