@@ -326,9 +326,17 @@ impl Child<'_> {
     /// What was found before anything was done is a refusal.
     fn refused_or_failed(&self, at: &str, error: &Error) -> Answer {
         match code_of(error) {
-            Some(code) => Answer::Refused { code, why: cut(&error.to_string()) },
+            Some(code) => Answer::Refused { code, why: cut(&refusal(error)) },
             None => self.failed(at, error),
         }
+    }
+}
+
+/// For people who are elsewhere: a plan has no `--wait`.
+fn refusal(error: &deploy::Error) -> String {
+    match error {
+        Error::Release(release::Error::Busy { holder }) => format!("busy: {holder} has the lock; try again later"),
+        error => error.to_string(),
     }
 }
 

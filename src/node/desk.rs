@@ -283,7 +283,6 @@ impl Desk {
         let asked = Asked::to(&arrived.order, arrived.fingerprint.clone());
         let known = match self.plans.get(id) {
             Some(Err(why)) => {
-                let why = format!("what is known of the plan here can't be read: {why}");
                 return self.refuse(asked, Refusal { code: Code::NotPossible, why }, connection, now);
             }
             Some(Ok(known)) => Some(known),

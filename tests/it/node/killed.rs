@@ -333,6 +333,9 @@ fn a_record_that_cannot_be_read_is_never_done_again() {
         let (code, why) = refused(scene.ann.run(&plan, step));
         assert_eq!(code, Code::NotPossible, "{why}");
     }
+    let said = scene.ann.ask(Subject::Plan { plan: plan.id }, "web01");
+    let (_, why) = refused(said.answer);
+    assert!(why.starts_with("what is known of the plan here can't be read: "), "{why}");
     assert_eq!(scene.host.serves().unwrap(), "v1");
 }
 

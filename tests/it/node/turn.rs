@@ -442,7 +442,7 @@ fn a_freeze_and_a_person_at_work_are_named() {
     let plan = ann.plan("v2", &v2, &["web01"]);
     let (code, why) = refused(ann.run(&plan, Step::Prepare));
     assert_eq!(code, Code::Busy);
-    assert!(why.contains("deploy v2"), "{why}");
+    assert!(why.contains("deploy v2") && why.ends_with("try again later"), "{why}");
     std::fs::write(host.path("go"), "").unwrap();
     assert_eq!(person.wait().code(), Some(0));
 }
