@@ -89,6 +89,7 @@ fn as_many_as_may_fail_stop_nothing() {
     let said = fleet.deploy("v1", "web*", &["--batch", "1", "--max-failures", "1"]).run().code(1);
     said.stdout_has("3 of 4 hosts live; incomplete: 1 of 4 hosts are not live: web02 failed: pre-deploy failed");
     assert_eq!(fleet.all_serve(), ["v1", "", "v1", "v1"]);
+    fleet.operator(["rollout", "status"]).run().success().stdout_has("3 of 4 hosts live; incomplete\n");
 }
 
 #[test]
