@@ -208,6 +208,11 @@ impl Plans {
         Ok((plans, problems))
     }
 
+    /// Where they are kept.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What is known of a plan; `None`: this node never saw it.
     ///
     /// # Errors
