@@ -154,6 +154,7 @@ pub fn begin(
     json: bool,
 ) -> Result<Finish, Error> {
     let policy = options.policy();
+    let machine = options::for_machine(&policy, options.patience, script(config, site)).map_err(unknown_batches)?;
     if matches!(wish, Wish::Rollback(_)) && policy.on_failure == OnFailure::Rollback {
         return Err(usage("--on-failure rollback: a rollback is not taken back; leave it out"));
     }
@@ -174,8 +175,7 @@ pub fn begin(
     let mut view = View::new(json);
     let hosts = expected(config, options, &mut view, &interrupts)?;
     if dry_run {
-        let policy = options::for_machine(&policy, None).map_err(unknown_batches)?;
-        say_what_would_be(site, &action, options.take_over, &hosts, &policy, json)?;
+        say_what_would_be(site, &action, options.take_over, &hosts, &machine, json)?;
         return Ok(Finish::Success);
     }
     let plan = Plan {
@@ -191,7 +191,6 @@ pub fn begin(
         takes_over: options.take_over,
     };
     let (plan, signed, key) = draft::sign(config, plan)?;
-    let machine = options::for_machine(&plan.policy, options.patience).map_err(unknown_batches)?;
     let Some(mut connection) = connection else { return Ok(Finish::Success) };
     run::wait_for_broker(&connection, &mut interrupts)?;
     let store = Store::open(&config.bus.spool)?;
@@ -220,7 +219,7 @@ pub fn begin(
 pub fn resume(config: &Config, id: PlanId, patience: Option<Duration>, json: bool) -> Result<Finish, Error> {
     let mut interrupts = Interrupts::listen()?;
     let (kept, notes) = Store::open(&config.bus.spool)?.take(id)?;
-    let machine = options::for_machine(&kept.plan.policy, patience);
+    let machine = options::for_machine(&kept.plan.policy, patience, script(config, &kept.plan.site));
     let machine = machine.map_err(|error| Error::Unknown { id, why: error.to_string() })?;
     let connection = run::connect(config)?;
     run::wait_for_broker(&connection, &mut interrupts)?;
@@ -251,6 +250,11 @@ fn expected(
         );
     }
     Ok(hosts)
+}
+
+/// How long one script of the site may take.
+fn script(config: &Config, site: &SiteName) -> Option<Duration> {
+    config.sites.get(site).map(|site| site.timeout)
 }
 
 fn unknown_batches(error: rollout::NoBatches) -> Error {

@@ -305,7 +305,9 @@ fn said(outcome: &Outcome) -> String {
 
 fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let lines = text.lines().map(|line| line.trim_start_matches("Enter passphrase: ").trim());
+    // ssh-keygen frames what it has to say of a key that others may read.
+    let framed = |c: char| c == '@' || c.is_whitespace();
+    let lines = text.lines().map(|line| line.trim_start_matches("Enter passphrase: ").trim_matches(framed));
     let lines: Vec<_> = lines.filter(|line| !line.is_empty() && *line != "Signing data on standard input").collect();
     lines.join("; ").chars().take(400).flat_map(|c| c.is_control().then_some('\u{fffd}').or(Some(c))).collect()
 }

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(value_name = "REF", required_unless_present = "watch")]
     references: Vec<String>,
     /// Stay, and deploy what signed plans on the bus ask for, until TERM; HUP reads the configuration again.
-    #[arg(long, conflicts_with_all = ["site", "references", "dry_run", "wait", "on", "take_over"])]
+    #[arg(long, conflicts_with_all = ["site", "references", "dry_run", "wait", "Options"])]
     watch: bool,
     /// Say what would be done, from what to what, and which files change; touch nothing.
     #[arg(long)]

@@ -116,6 +116,9 @@ const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Until when hosts may begin, on the operator's clock.
 pub(super) fn not_after(issued: jiff::Timestamp, within: Duration) -> Result<jiff::Timestamp, Error> {
+    if within.is_zero() {
+        return Err(usage("--within 0: no host could begin in that time"));
+    }
     let span = jiff::SignedDuration::try_from(within).ok().filter(|_| within <= LONGEST);
     let until = span.and_then(|span| issued.checked_add(span).ok());
     until.ok_or_else(|| usage("--within: a plan is good for 30 days at most"))

@@ -61,11 +61,16 @@ impl Options {
     }
 }
 
-/// How the machine is to go about a plan; `patience` is what a person said of it.
+/// How the machine is to go about a plan; `patience` is what a person said of it, `script` how long one script of the site
+/// may take as far as is known here.
 ///
 /// # Errors
 /// The plan is of a failcake that knows other batches.
-pub(super) fn for_machine(plan: &Policy, patience: Option<Duration>) -> Result<rollout::Policy, rollout::NoBatches> {
+pub(super) fn for_machine(
+    plan: &Policy,
+    patience: Option<Duration>,
+    script: Option<Duration>,
+) -> Result<rollout::Policy, rollout::NoBatches> {
     let default = rollout::Policy::default();
     let silence = patience.unwrap_or(default.silence);
     let on_failure = match plan.on_failure {
@@ -81,6 +86,27 @@ pub(super) fn for_machine(plan: &Policy, patience: Option<Duration>) -> Result<r
         silence,
         answer_within: default.answer_within.min(silence),
         progress: default.progress.min(silence / REMINDERS),
+        // A turn is a long script and short ones. Hosts end scripts by themselves, and one that is dead falls silent.
+        turn_within: default.turn_within.max(script.unwrap_or_default() * 3 / 2),
         ..default
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_may_take_as_long_as_the_sites_scripts_may() {
+        let plan = Policy {
+            canary: 1,
+            bake_seconds: 0,
+            batches: "1".to_owned(),
+            max_failures: 0,
+            on_failure: OnFailure::Stop,
+        };
+        let minutes = |count: u64| Duration::from_secs(60 * count);
+        let turn = |script| for_machine(&plan, None, script).unwrap().turn_within;
+        assert_eq!([None, Some(minutes(10)), Some(minutes(60))].map(turn), [15, 15, 90].map(minutes));
+    }
 }

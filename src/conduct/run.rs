@@ -428,7 +428,12 @@ impl<'a> Conductor<'a> {
         if is_aborting && *step == Some(Step::Prepare) && matches!(answer, Answer::Failed { .. }) {
             said = rollout::Answer::Progress { step: rollout::Step::Abort };
         }
-        let is_parting = *step == Some(Step::Verdict) && !matches!(answer, Answer::Accepted | Answer::Progress { .. });
+        // A host whose disk is full can't remember that it is over; one that refuses it for another reason has no plan to end.
+        let is_deaf = matches!(
+            answer,
+            Answer::Accepted | Answer::Progress { .. } | Answer::Refused { code: Code::NotPossible, .. }
+        );
+        let is_parting = *step == Some(Step::Verdict) && !is_deaf;
         if is_parting {
             self.parted.insert(node.clone());
         }

@@ -85,16 +85,14 @@ impl Detail {
             }
             Answer::Failed { at, why, serving, switched, scripts } => {
                 self.failed_at = Some(plain(at));
-                self.release = serving.as_deref().map(plain);
-                self.reference = None;
+                self.serves_again(serving.as_deref());
                 self.scripts.clone_from(scripts);
                 // A node that is asked again how it stands may name the question's step.
                 let during = if TURN.contains(&at.as_str()) { rollout::Step::Switch } else { during };
                 rollout::Answer::Failed { during, switched: *switched, why: failure(at, why) }
             }
             Answer::RolledBack { release } => {
-                self.release = Some(plain(release));
-                self.reference = None;
+                self.serves_again(Some(release));
                 rollout::Answer::RolledBack
             }
             Answer::RollbackFailed { why } => rollout::Answer::RollbackFailed { why: plain(why) },
@@ -107,6 +105,12 @@ impl Detail {
             Answer::Noted => rollout::Answer::Progress { step: during },
             Answer::Node(_) | Answer::State { .. } | Answer::Tags { .. } => return None,
         })
+    }
+
+    /// Not what the plan brought, or not well: what was said of that is not said of this release.
+    fn serves_again(&mut self, release: Option<&str>) {
+        self.release = release.map(plain);
+        (self.reference, self.commit, self.previous) = (None, None, None);
     }
 
     /// What went live, in words.
@@ -176,6 +180,28 @@ pub(super) fn wire(step: rollout::Step) -> Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_commit_of_a_release_that_was_gone_back_from_is_not_that_of_the_one_before() {
+        let said = |step, answer| {
+            let (about, node) = (crate::message::deploy::PlanId::new(), "web01".parse().unwrap());
+            Report { about, step: Some(step), node, time: jiff::Timestamp::now(), refuses: None, answer }
+        };
+        let live = Answer::Live {
+            release: "2".to_owned(),
+            reference: Some("v2".into()),
+            commit: Some("c2".to_owned()),
+            previous: Some("1".to_owned()),
+            scripts: Vec::new(),
+            milliseconds: 1,
+        };
+        let mut detail = Detail::default();
+        detail.take(&said(Step::Switch, live)).unwrap();
+        assert_eq!((detail.release.as_deref(), detail.commit.as_deref()), (Some("2"), Some("c2")));
+        detail.take(&said(Step::Rollback, Answer::RolledBack { release: "1".to_owned() })).unwrap();
+        assert_eq!(detail.release.as_deref(), Some("1"));
+        assert_eq!((detail.reference, detail.commit, detail.previous), (None, None, None));
+    }
 
     #[test]
     fn the_last_words_are_those_of_the_script_that_failed_first() {

@@ -163,9 +163,22 @@ fn line(host: &Host, details: &Details, width: usize, columns: usize) -> String 
     let name = cut(host.name().as_str(), width);
     let bar = format!("{}{}", "=".repeat(filled), " ".repeat(CELLS - filled));
     let mark = if host.is_canary() { '*' } else { ' ' };
-    // Colour takes no room, so the text is cut before it is coloured.
-    let room = columns.saturating_sub(width + CELLS + 6 + STATE);
-    format!("{name:width$} {mark}[{style}{bar}{style:#}] {style}{state:STATE$}{style:#} {}", cut(doing, room))
+    let parts = [
+        (Style::new(), format!("{name:width$} {mark}[")),
+        (style, bar),
+        (Style::new(), "] ".to_owned()),
+        (style, format!("{state:STATE$}")),
+        (Style::new(), format!(" {doing}")),
+    ];
+    // Colour takes no room, so each is cut before it is coloured. A line that is too long would be two of the terminal's.
+    let mut left = columns;
+    let mut line = String::new();
+    for (style, text) in parts {
+        let text = cut(&text, left);
+        left = left.saturating_sub(cells(&text));
+        let _ = write!(line, "{style}{text}{style:#}");
+    }
+    line
 }
 
 /// The longest word for a state.
@@ -188,12 +201,27 @@ fn summary(rollout: &Rollout, bake: Option<Instant>, now: Instant) -> String {
     text
 }
 
-/// At most so many characters.
+/// At most so many cells of a terminal.
 fn cut(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
+    if cells(text) <= width {
         return text.to_owned();
     }
-    text.chars().take(width.saturating_sub(1)).chain(std::iter::once('…')).collect()
+    let mut left = width.saturating_sub(1);
+    let fits = |c: &char| {
+        let rest = left.checked_sub(wide(*c));
+        left = rest.unwrap_or(0);
+        rest.is_some()
+    };
+    text.chars().take_while(fits).chain((width > 0).then_some('…')).collect()
+}
+
+fn cells(text: &str) -> usize {
+    text.chars().map(wide).sum()
+}
+
+/// Of the others some take two cells: none is counted for less.
+fn wide(c: char) -> usize {
+    if c.is_ascii() || c == '…' { 1 } else { 2 }
 }
 
 #[cfg(test)]
@@ -229,8 +257,18 @@ mod tests {
         assert_eq!(plain.len(), 11);
         assert!(plain[8].starts_with("web099 "), "{plain:?}");
         assert_eq!(plain[9], "… 91 more");
-        for columns in 0..30 {
-            picture_of(5, columns, 3);
+    }
+
+    #[test]
+    fn on_a_narrow_terminal_no_line_becomes_two() {
+        for columns in 1..60 {
+            for line in picture_of(5, columns, 3) {
+                let plain = anstream::adapter::strip_str(&line).to_string();
+                assert!(plain.chars().count() <= columns, "{columns}: {plain:?}");
+            }
         }
+        let plain = anstream::adapter::strip_str(&picture_of(1, 20, 3)[0]).to_string();
+        assert_eq!(plain, "web000  [     ] ref…");
+        assert_eq!([cut("進捗を報告", 10), cut("進捗を報告", 8), cut("ab", 0)], ["進捗を報告", "進捗を…", ""]);
     }
 }

@@ -93,6 +93,8 @@ fn tell(seen: &Seen, rows: Vec<Row<'_>>, json: bool) -> io::Result<()> {
 fn how(seen: &Seen) -> String {
     let word = match (ended(&seen.notes), seen.is_conducted) {
         (Some(Outcome::Success), _) => "success",
+        // The word for nodes is the same.
+        (Some(Outcome::Stopped), _) if stopped(&seen.notes).is_none() => "incomplete",
         (Some(Outcome::Stopped), _) => "stopped",
         (Some(Outcome::RolledBack), _) => "rolled back",
         (None, true) => "under way",

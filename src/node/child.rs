@@ -211,6 +211,11 @@ impl Child<'_> {
         let to = errand.target().and_then(|_| errand.previous.clone().or_else(|| here.last_left()));
         match here.take_back(is_ours, to.as_ref(), &errand.request(), &mut tell) {
             Ok(done) => Answer::RolledBack { release: done.release.into() },
+            // Nothing was done about it.
+            Err(error @ Error::Release(_)) => {
+                let live = self.serving().map_or_else(String::new, |live| format!("; release {live} serves on"));
+                Answer::RollbackFailed { why: cut(&format!("{error}{live}")) }
+            }
             Err(error) => Answer::RollbackFailed { why: cut(&error.to_string()) },
         }
     }
@@ -321,9 +326,17 @@ impl Child<'_> {
     /// What was found before anything was done is a refusal.
     fn refused_or_failed(&self, at: &str, error: &Error) -> Answer {
         match code_of(error) {
-            Some(code) => Answer::Refused { code, why: cut(&error.to_string()) },
+            Some(code) => Answer::Refused { code, why: cut(&refusal(error)) },
             None => self.failed(at, error),
         }
+    }
+}
+
+/// For people who are elsewhere: a plan has no `--wait`.
+fn refusal(error: &deploy::Error) -> String {
+    match error {
+        Error::Release(release::Error::Busy { holder }) => format!("busy: {holder} has the lock; try again later"),
+        error => error.to_string(),
     }
 }
 

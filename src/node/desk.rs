@@ -5,6 +5,7 @@ mod doing;
 mod saying;
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ use super::unchecked::{Unchecked, Waiting};
 use super::voice::Voice;
 use super::{Error, Loop, Setup, Task, Told};
 use crate::bus::{Connection, Message};
+use crate::config::DEFAULT_SPOOL;
 use crate::message::deploy::{
     Answer, Code, Document as _, Order, Plan, PlanId, Query, Request, Signed, Step, Subject, fingerprint,
 };
@@ -98,6 +100,13 @@ impl Desk {
         let limits = Limits { count: spool.max_count, bytes: spool.max_bytes };
         let (plans, problems) = Plans::open(&spool.parent, limits, time)?;
         problems.iter().for_each(|problem| complain(&format!("problem: {problem}")));
+        if spool.parent != Path::new(DEFAULT_SPOOL) && !plans.folder().starts_with(&spool.parent) {
+            let (meant, used) = (spool.parent.display(), plans.folder().display());
+            complain(&format!(
+                "{meant} (`spool:`) is not there: plans are remembered in {used}, and forgotten as soon as it is; \
+                 `failcake check` says how to make it"
+            ));
+        }
         let replies = config.bus.topics.get("deploy-replies");
         let mut voice = Voice::new(config.node.clone(), replies, config.signing.key.clone())?;
         if config.signing.key.is_none() {
@@ -271,7 +280,6 @@ impl Desk {
         let asked = Asked::to(&arrived.order, arrived.fingerprint.clone());
         let known = match self.plans.get(id) {
             Some(Err(why)) => {
-                let why = format!("what is known of the plan here can't be read: {why}");
                 return self.refuse(asked, Refusal { code: Code::NotPossible, why }, connection, now);
             }
             Some(Ok(known)) => Some(known),

@@ -256,6 +256,11 @@ impl Plans {
         Ok((plans, problems))
     }
 
+    /// Where they are kept.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// What is known of a plan; `None`: this node never saw it.
     ///
     /// # Errors
@@ -263,7 +268,10 @@ impl Plans {
     pub(super) fn get(&self, id: PlanId) -> Option<Result<Known, String>> {
         match self.live.get(&id) {
             Some(known) => Some(Ok(known.clone())),
-            None if self.past.contains_key(&id) => Some(read(&self.path(id), id)),
+            None if self.past.contains_key(&id) => {
+                let known = read(&self.path(id), id);
+                Some(known.map_err(|why| format!("what is known of the plan here can't be read: {why}")))
+            }
             None => None,
         }
     }

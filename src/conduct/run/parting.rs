@@ -154,7 +154,11 @@ impl Conductor<'_> {
                 self.view.note(&format!("runs on by itself: {}", all(&runs_on)));
             }
             if !staged.is_empty() {
-                self.view.note(&format!("staged, and holding the site until {}: {}", plan.not_after, all(&staged)));
+                self.view.note(&format!(
+                    "staged, and holding the site until {:.0} and the time of one turn: {}",
+                    plan.not_after,
+                    all(&staged)
+                ));
             }
             self.view.note(&format!("to go on: {resume}"));
         }

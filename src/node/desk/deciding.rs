@@ -42,7 +42,12 @@ impl Desk {
             return Ok(());
         }
         if let Some(known) = &known {
+            // Its turn stands in line behind those of other sites: too late to be called off, as if it were under way.
+            let is_in_line = known.taken(Step::Switch).is_none() && self.jobs.find(plan.id, Step::Switch).is_some();
             let answer = match known.taken(step) {
+                _ if is_in_line && matches!(step, Step::Prepare | Step::Abort) => {
+                    Some((Step::Switch, Answer::Accepted))
+                }
                 Some(_) if step == Step::Prepare => Some(known.stands()),
                 Some(taken) => Some((step, taken.answer.clone().unwrap_or(Answer::Accepted))),
                 None => None,
@@ -203,10 +208,10 @@ impl Desk {
         } else if ends && !(is_here && known.may_be_staged()) {
             // There is nothing to be done.
             let answer = if step == Step::Abort { Answer::Aborted } else { Answer::Noted };
-            let plan = known.plan.clone();
-            self.plans
-                .begin(known, step, order.canary, Some(answer.clone()), time)
-                .map_err(|error| not_possible(&error))?;
+            let (plan, had_site) = (known.plan.clone(), known.has_site(time));
+            let kept = self.plans.begin(known, step, order.canary, Some(answer.clone()), time);
+            // Of what a full disk holds, the next start of this node would hold the site again: it has to be said again.
+            kept.or_else(|error| if had_site { Err(not_possible(&error)) } else { Ok(()) })?;
             self.tell(&plan, step, &answer, connection);
             return Ok(());
         }

@@ -107,16 +107,19 @@ impl Desk {
 
     /// A step has ended: remembered, then told.
     pub(super) fn done(&mut self, id: PlanId, step: Step, answer: Answer, connection: &Connection) {
+        let known = self.plans.get(id).and_then(Result::ok);
+        let is_begun = known.as_ref().is_some_and(|known| known.taken(step).is_some());
         let answer = match (step, answer) {
             // It was dropped, or will be when its time is over: the plan has ended either way.
             (Step::Verdict, Answer::Failed { why, .. }) => {
                 self.problem(&format!("what was prepared for plan {id} could not be dropped: {why}"), connection);
                 Answer::Noted
             }
+            // It could not be written down: it has to be said again.
+            (Step::Verdict, refused @ Answer::Refused { .. }) if !is_begun => refused,
             (Step::Verdict, _) => Answer::Noted,
             (_, answer) => answer,
         };
-        let known = self.plans.get(id).and_then(Result::ok);
         if let Err(error) = self.plans.answer(id, step, answer.clone(), Timestamp::now()) {
             self.problem(&format!("what came of {step} of plan {id} could not be written down: {error}"), connection);
         }

@@ -41,6 +41,8 @@ fn what_nobody_could_do_is_refused_before_anything_is_sent() {
     on("v2", "web01", &[]).code(1).stderr_has("\"v2\" is no tag, no branch and no full commit id of ");
     on("v1", "web01", &["--batch", "0"]).code(2).stderr_has("a batch of nobody never ends");
     on("v1", "web01", &["--within", "40d"]).code(2).stderr_has("--within: a plan is good for 30 days at most");
+    on("v1", "web01", &["--within", "0"]).code(2).stderr_has("--within 0: no host could begin in that time");
+    fleet.operator(["deploy", "--watch", "--batch", "2"]).run().code(2).stderr_has("'--watch' cannot be used with");
     fleet.operator(["deploy", "nowhere", "v1", "--on", "web01"]).run().code(2).stderr_has("there is no site nowhere");
     fleet.operator(["deploy", "www", "v1", "--canary", "2"]).run().code(2).stderr_has("--on <FILTER>");
     let rollback = ["rollback", "www", "--on", "web01", "--on-failure", "rollback"];
@@ -57,7 +59,12 @@ fn what_nobody_could_do_is_refused_before_anything_is_sent() {
     on("v1", "web01", &[]).code(2).stderr_has("is the key of ops@example.org and ann@example.org");
     fleet.world.write("allowed_signers", mine(&line.replace("failcake-plan", "git")));
     on("v1", "web01", &[]).code(2).stderr_has("namespaces=\"failcake-plan\"");
-    std::fs::remove_file(fleet.world.path("operator/id")).unwrap();
+    let key = fleet.world.path("operator/id");
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    on("v1", "web01", &[])
+        .code(1)
+        .stderr_has("/operator/id: WARNING: UNPROTECTED PRIVATE KEY FILE!; Permissions 0644 for ");
+    std::fs::remove_file(&key).unwrap();
     on("v1", "web01", &[]).code(1).stderr_has("can't sign with ");
     let config = fleet.world.read("operator/failcake.yaml");
     let without = config.lines().filter(|line| !line.starts_with("signing:")).collect::<Vec<_>>().join("\n");

@@ -1,9 +1,12 @@
 //! Hosts that are late, or fall silent, in each phase; and a plan whose time is over.
 
+use std::fs;
+
 use nix::sys::signal::Signal;
 
 use super::fleet::{Fleet, wait_for};
 use super::phases::{Held, Phase};
+use crate::sandbox::FAILCAKE;
 
 const WEB: [&str; 3] = ["web01", "web02", "web03"];
 
@@ -94,4 +97,38 @@ fn nobody_begins_after_the_plans_time() {
     said.stdout_has("1 of 3 hosts live; stopped: web02 refused: the plan was good until ");
     assert_eq!(fleet.all_serve(), ["v1", "", ""]);
     assert_eq!(["web02", "web03"].map(|node| fleet.releases(node)), [0, 0]);
+}
+
+/// Full in the middle of it, its disk holds the plan as it was before: so does the node, once it has started anew.
+#[test]
+fn a_host_that_could_not_write_down_that_it_is_over_is_told_by_the_next_deploy() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not run: needs root to mount a small disk");
+        return;
+    }
+    let mut fleet = Fleet::new(&["web01", "web02"]);
+    fleet.release("v1", &[]);
+    fleet.start();
+    fleet.node("web02").signal(Signal::SIGKILL);
+    fleet.node("web02").wait();
+    let spool = fleet.world.path("web02/spool");
+    let run = format!("mount -t tmpfs -o size=200k tmpfs {} && exec {FAILCAKE} deploy --watch", spool.display());
+    let call = fleet.world.program("unshare", ["-m", "sh", "-c", &run]);
+    let config = fleet.world.path("web02/failcake.yaml");
+    let mut node = call.env("FAILCAKE_CONFIG", config).env("FAILCAKE_SPOOL", &spool).start();
+    node.stderr_line("listening to");
+    // Its own view of the disk.
+    let fill = format!("/proc/{}/root{}/fill", node.id(), spool.display());
+    let mut operator = fleet.deploy("v1", "web*", &["--bake", "2s"]).start();
+    operator.stderr_line("the canary is watched");
+    let _ = fs::write(&fill, vec![0; 400 * 1024]);
+    assert_eq!(operator.wait().code(), Some(1));
+    let said = String::from_utf8(operator.stderr()).unwrap();
+    assert!(said.contains("No space left") && said.contains("not heard that it is over: web02; "), "{said}");
+    fs::remove_file(&fill).unwrap();
+    node.signal(Signal::SIGHUP);
+    node.stderr_line("listening to");
+    let said = fleet.deploy("v1", "web*", &[]).run().success();
+    said.stderr_has("told web02 first that plan ");
+    assert_eq!(fleet.all_serve(), ["v1"; 2]);
 }

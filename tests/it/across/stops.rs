@@ -89,6 +89,7 @@ fn as_many_as_may_fail_stop_nothing() {
     let said = fleet.deploy("v1", "web*", &["--batch", "1", "--max-failures", "1"]).run().code(1);
     said.stdout_has("3 of 4 hosts live; incomplete: 1 of 4 hosts are not live: web02 failed: pre-deploy failed");
     assert_eq!(fleet.all_serve(), ["v1", "", "v1", "v1"]);
+    fleet.operator(["rollout", "status"]).run().success().stdout_has("3 of 4 hosts live; incomplete\n");
 }
 
 #[test]
@@ -104,6 +105,17 @@ fn hosts_that_are_done_go_back_when_that_is_asked_for() {
         .stdout_has("\n  web03  dropped")
         .stderr_has("; hosts that are done go back\n");
     assert_eq!(fleet.all_serve(), ["v1"; 3]);
+}
+
+#[test]
+fn a_host_that_has_nothing_to_go_back_to_says_what_it_serves() {
+    let mut fleet = Fleet::new(&["web01", "web02"]);
+    fleet.release("v1", &[("pre-deploy", &fails_on("web02"))]);
+    fleet.start();
+    let said = fleet.deploy("v1", "web*", &["--on-failure", "rollback"]).run().code(1).text();
+    let why = "\n  web01  rollback failed  there is no earlier good release to roll back to; release 2";
+    assert!(said.contains(why) && said.contains(" serves on\n"), "{said}");
+    assert_eq!(fleet.all_serve(), ["v1", ""]);
 }
 
 #[test]

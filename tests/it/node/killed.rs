@@ -319,6 +319,17 @@ fn one_node_for_one_store() {
     host.failcake(&["deploy", "--watch"]).run().code(1).stderr_has("another `failcake deploy --watch` works with");
 }
 
+/// A disk that is not mounted yet, say.
+#[test]
+fn a_store_that_is_elsewhere_is_told() {
+    let world = World::new();
+    let host = world.host("web01", "", "");
+    let call = host.failcake(&["deploy", "--watch"]);
+    let mut node = call.env("FAILCAKE_SPOOL", host.path("nowhere")).env("XDG_STATE_HOME", host.path("state")).start();
+    node.stderr_line("/nowhere (`spool:`) is not there: plans are remembered in ");
+    node.stderr_line("listening to");
+}
+
 #[test]
 fn a_record_that_cannot_be_read_is_never_done_again() {
     let world = World::new();
@@ -333,6 +344,9 @@ fn a_record_that_cannot_be_read_is_never_done_again() {
         let (code, why) = refused(scene.ann.run(&plan, step));
         assert_eq!(code, Code::NotPossible, "{why}");
     }
+    let said = scene.ann.ask(Subject::Plan { plan: plan.id }, "web01");
+    let (_, why) = refused(said.answer);
+    assert!(why.starts_with("what is known of the plan here can't be read: "), "{why}");
     assert_eq!(scene.host.serves().unwrap(), "v1");
 }
 

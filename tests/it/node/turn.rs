@@ -1,5 +1,7 @@
 //! A host's turn, and what follows it: looked at on its disk.
 
+use std::time::Duration;
+
 use failcake::message::deploy::{Action, Answer, Code, Order, Outcome, RefKind, Request, ScriptRun, Step, Subject};
 
 use super::operator::{World, refused, wait_for};
@@ -440,7 +442,7 @@ fn a_freeze_and_a_person_at_work_are_named() {
     let plan = ann.plan("v2", &v2, &["web01"]);
     let (code, why) = refused(ann.run(&plan, Step::Prepare));
     assert_eq!(code, Code::Busy);
-    assert!(why.contains("deploy v2"), "{why}");
+    assert!(why.contains("deploy v2") && why.ends_with("try again later"), "{why}");
     std::fs::write(host.path("go"), "").unwrap();
     assert_eq!(person.wait().code(), Some(0));
 }
@@ -476,4 +478,43 @@ fn other_sites_go_on_while_one_works() {
     assert_eq!(beat.step, Some(Step::Switch));
     std::fs::write(host.path("go"), "").unwrap();
     assert!(matches!(ann.answer(&first, Step::Switch), Answer::Live { .. }));
+}
+
+/// Sixteen others are in their turn: it is told to abort, or asked how it stands, while its own stands in line.
+#[test]
+fn a_turn_that_stands_in_line_is_not_called_off() {
+    let world = World::new();
+    let busy = "touch ../../../../at-$FAILCAKE_SITE; while test ! -e ../../../../go; do sleep 0.05; done";
+    let slow = world.release("slow", &[("pre-deploy", busy)]);
+    let quick = world.release("quick", &[]);
+    let host = world.host("web01", "", "");
+    let names: Vec<String> = (0..16).map(|number| format!("w{number}")).collect();
+    let line = |name: &String| {
+        format!("  {name}: {{ repo: spog, path: {} }}\n", world.sandbox.path(format!("web01/sites/{name}")).display())
+    };
+    let sites: String = names.iter().map(line).collect();
+    let config = world.sandbox.read("web01/failcake.yaml");
+    world.sandbox.write("web01/failcake.yaml", config.replace("allow:\n", &format!("{sites}allow:\n")));
+    let _node = host.watch();
+    let ann = world.operator();
+    let late = ann.plan("quick", &quick, &["web01"]);
+    ann.run(&late, Step::Prepare);
+    for name in &names {
+        let plan =
+            failcake::message::deploy::Plan { site: name.parse().unwrap(), ..ann.plan("slow", &slow, &["web01"]) };
+        ann.run(&plan, Step::Prepare);
+        ann.say(&plan, Step::Switch);
+    }
+    wait_for(|| names.iter().all(|name| host.path(&format!("at-{name}")).exists()));
+    // What was said so far is of no interest.
+    ann.within(Duration::ZERO);
+    for step in [Step::Switch, Step::Prepare, Step::Abort] {
+        ann.say(&late, step);
+        let said = ann.find(|report| report.about == late.id && !matches!(report.answer, Answer::Progress { .. }));
+        assert_eq!((said.step, said.answer), (Some(Step::Switch), Answer::Accepted), "{step}");
+    }
+    assert_eq!(host.serves(), None);
+    std::fs::write(host.path("go"), "").unwrap();
+    assert!(matches!(ann.answer(&late, Step::Switch), Answer::Live { .. }));
+    assert_eq!(host.serves().unwrap(), "quick");
 }
