@@ -7,11 +7,12 @@
 //! a vouch whose own signature is bad is remembered as bad, never a node, nor a vouch that came with somebody's bad report.
 
 mod known;
+mod namesakes;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -20,6 +21,7 @@ use crate::message::deploy::{Document as _, REPLY_NAMESPACE, Reply, Report, Sign
 use crate::name::{NodeName, Principal};
 use crate::signature::{self, verify_step};
 use known::{Known, Seal};
+use namesakes::Namesakes;
 use waiting::{Held, Waiting};
 
 /// Calls of ssh-keygen at a time.
@@ -49,6 +51,9 @@ pub struct Ear {
     allowed_signers: Option<PathBuf>,
     known: Known,
     waiting: Waiting,
+    namesakes: Namesakes,
+    /// Of which there are two, and nobody was told yet.
+    doubles: BTreeSet<NodeName>,
 }
 
 /// A reply on its way through the checks that cost next to nothing.
@@ -73,7 +78,13 @@ impl Ear {
             Some(path) => Known::open(path, &config.bus.spool)?,
             None => Known::default(),
         };
-        Ok(Ear { allowed_signers, known, waiting: Waiting::default() })
+        Ok(Ear {
+            allowed_signers,
+            known,
+            waiting: Waiting::default(),
+            namesakes: Namesakes::default(),
+            doubles: BTreeSet::new(),
+        })
     }
 
     /// Checks one reply without asking ssh-keygen: one with a vouch that was not checked yet is kept for
@@ -98,6 +109,11 @@ impl Ear {
             }
             _ => Some(self.judge(report, &seal, &BTreeMap::new())),
         }
+    }
+
+    /// Names in which two machines answer with one key, as was seen since this was asked last.
+    pub fn doubles(&mut self) -> BTreeSet<NodeName> {
+        std::mem::take(&mut self.doubles)
     }
 
     /// Does [`check_some`](Self::check_some) have anything to do?
@@ -140,9 +156,14 @@ impl Ear {
     }
 
     /// `failed`: what was found out just now, and may not be remembered.
-    fn judge(&self, report: Report, seal: &Seal, failed: &BTreeMap<Seal, String>) -> Heard {
+    fn judge(&mut self, report: Report, seal: &Seal, failed: &BTreeMap<Seal, String>) -> Heard {
         match (self.known.verdict(seal), failed.get(seal)) {
-            (Some(Ok(())), _) => Heard::Verified(report),
+            (Some(Ok(())), _) => {
+                if self.namesakes.hear(&report.node, *seal, report.time) {
+                    self.doubles.insert(report.node.clone());
+                }
+                Heard::Verified(report)
+            }
             (Some(Err(why)), _) => doubted(Some(report.node), &format!("its vouch: {why}")),
             (None, why) => doubted(Some(report.node), why.map_or("its vouch was not checked", String::as_str)),
         }

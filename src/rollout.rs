@@ -339,11 +339,11 @@ impl Rollout {
         self.go_on(now);
     }
 
-    /// The operator wants no further host to begin. Those in their turn are waited for, those that only prepared drop
-    /// their release, those that are live stay, whatever `on_failure` says.
-    pub fn stop(&mut self, now: Instant) {
+    /// No further host is to begin, because of something that is not seen here: `why` is for people. Those in their turn are
+    /// waited for, those that only prepared drop their release, those that are live stay, whatever `on_failure` says.
+    pub fn stop(&mut self, why: &str, now: Instant) {
         let now = self.clock.read(now);
-        self.stop_for("the operator stopped it".to_owned(), false, now);
+        self.stop_for(why.to_owned(), false, now);
         self.go_on(now);
     }
 

@@ -123,6 +123,8 @@ pub(super) struct Conductor<'a> {
     refusals: u32,
     /// In whose names rubbish came; each is told once.
     doubted: BTreeSet<Option<NodeName>>,
+    /// Names of two machines.
+    double: BTreeSet<NodeName>,
     /// Since when the broker is gone, and why, as it was told.
     lost: Option<(Instant, String)>,
     grace: Option<Grace>,
@@ -162,6 +164,7 @@ impl<'a> Conductor<'a> {
             mute: false,
             refusals: 0,
             doubted: BTreeSet::new(),
+            double: BTreeSet::new(),
             lost: None,
             grace: None,
             presence,
@@ -328,6 +331,9 @@ impl<'a> Conductor<'a> {
         for heard in self.ear.check_some() {
             self.hear(heard);
         }
+        for node in self.ear.doubles() {
+            self.is_double(&node);
+        }
         end
     }
 
@@ -475,6 +481,19 @@ impl<'a> Conductor<'a> {
         }
     }
 
+    /// What one of them did is not what the other did, and here they look like one host.
+    fn is_double(&mut self, node: &NodeName) {
+        if self.double.insert(node.clone()) {
+            let why = format!(
+                "two machines answer as {node}, with one key: look at both, and give each its own `node:` and `signing: key:`"
+            );
+            match self.rollout.stopping() {
+                Some(_) => self.view.note(&why),
+                None => self.rollout.stop(&why, Instant::now()),
+            }
+        }
+    }
+
     /// It is to stop, and has had no broker to say so to: nobody waits for that for ever.
     fn left_alone_at(&self) -> Option<Instant> {
         let (since, _) = self.lost.as_ref().filter(|_| self.stopped)?;
@@ -492,7 +511,7 @@ impl<'a> Conductor<'a> {
         if count == 1 && !self.stopped {
             self.stopped = true;
             self.view.note("stopping: no further host begins, those in their turn are waited for; Ctrl-C again leaves");
-            self.rollout.stop(Instant::now());
+            self.rollout.stop("the operator stopped it", Instant::now());
             self.speak();
         }
         let is_alone = self.left_alone_at().is_some_and(|at| at <= Instant::now());

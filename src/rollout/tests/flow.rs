@@ -199,7 +199,7 @@ fn only_so_many_prepare_at_once() {
     // One that says nothing holds up the next no longer than it takes to count it.
     let lines = stage.timeline(seconds(10));
     assert!(lines.contains(&"10 prepare web05".to_owned()), "{lines:?}");
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     stage.all_say([2, 4], &Answer::Aborted);
     stage.wait(seconds(10));
     let states = [State::Unreachable, State::Aborted, State::Failed, State::Aborted, State::Waiting];
@@ -314,7 +314,7 @@ fn the_operator_stops_it() {
     let mut stage = Stage::new(2, policy.clone());
     stage.orders();
     stage.say(1, Answer::Prepared);
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     assert_eq!(stage.orders(), ["abort web01 web02"]);
     stage.all_say([1, 2], &Answer::Aborted);
     assert_eq!(stage.outcome(), "stopped: the operator stopped it");
@@ -322,13 +322,13 @@ fn the_operator_stops_it() {
     let mut stage = Stage::prepared(5, policy.clone());
     stage.say(1, live());
     stage.orders();
-    stage.rollout.stop(stage.now);
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     stage.say(2, live());
     assert!(stage.orders().iter().all(|order| order.starts_with("prepare")));
     stage.say(3, live());
     assert_eq!(stage.orders(), ["abort web04 web05"]);
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     stage.all_say([4, 5], &Answer::Aborted);
     assert_eq!(stage.outcome(), "stopped: the operator stopped it");
     assert_eq!(stage.states()[..3], [State::Live; 3]);
@@ -336,7 +336,7 @@ fn the_operator_stops_it() {
     let mut stage = Stage::prepared(5, policy.clone());
     stage.say(1, live());
     stage.orders();
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     stage.say(2, failed(Step::Switch));
     stage.say(3, live());
     assert!(stage.orders().ends_with(&["rollback web01 web03".to_owned(), "abort web04 web05".to_owned()]));
@@ -344,11 +344,11 @@ fn the_operator_stops_it() {
     // Before the order was taken it is called off.
     let mut stage = Stage::prepared(2, policy);
     assert_eq!(stage.state(1), State::Switching);
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     assert_eq!(stage.orders(), ["abort web01 web02"]);
     // Before anything was said to anybody.
     let mut stage = Stage::new(2, Policy::default());
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     assert!(stage.orders().is_empty() && stage.rollout.is_over());
     assert_eq!(stage.states(), [State::Waiting; 2]);
 }

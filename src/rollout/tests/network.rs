@@ -182,7 +182,7 @@ impl World {
             }
             Happening::Stop => {
                 if let Some(rollout) = &mut self.rollout {
-                    rollout.stop(self.now);
+                    rollout.stop("the operator stopped it", self.now);
                 }
             }
             Happening::Killed => self.rollout = None,

@@ -45,7 +45,7 @@ fn a_host_in_its_turn_is_waited_for() {
     let mut stage = resumed(one_by_one(), [live(), at(Step::Switch), Answer::Prepared]);
     assert_eq!(stage.states(), [State::Live, State::Switching, State::Prepared]);
     assert!(stage.orders().is_empty());
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     stage.wait(seconds(20));
     stage.say(2, at(Step::Switch));
     assert!(!stage.orders().iter().any(|order| order.starts_with("abort")));
@@ -147,7 +147,7 @@ fn a_stop_that_no_host_tells_of_is_remembered() {
     stage.rollout.was_stopping("web09 failed".to_owned(), false);
     stage.orders();
     stage.say(1, live());
-    stage.rollout.stop(stage.now);
+    stage.rollout.stop("the operator stopped it", stage.now);
     stage.say(2, Answer::Prepared);
     assert_eq!(stage.orders(), ["abort web02"]);
 }

@@ -253,3 +253,27 @@ fn nobody_else_can_make_a_host_refuse_the_plan() {
     assert_eq!(operator.wait().code(), Some(0), "{}", String::from_utf8_lossy(&operator.stderr()));
     assert_eq!(fleet.all_serve(), ["v1", "v1"]);
 }
+
+/// Such as a machine and one that was made of its image.
+#[test]
+fn two_machines_of_one_name_stop_the_plan_and_are_told() {
+    let mut fleet = Fleet::new(&["web01", "web02"]);
+    fleet.release("v1", &[("pre-deploy", "sleep 2")]);
+    fleet.start();
+    let config = fleet.world.read("web01/failcake.yaml");
+    let (paths, key) = (config.replace("/web01/", "/clone/"), "/clone/id,");
+    fleet.world.write("clone/failcake.yaml", paths.replace(key, "/web01/id,"));
+    std::fs::create_dir_all(fleet.world.path("clone/spool")).unwrap();
+    let mut clone = fleet.as_who("clone", ["deploy", "--watch"]).start();
+    clone.stderr_line("listening to");
+
+    let said = fleet.deploy("v1", "web*", &[]).run().code(1);
+    said.stderr_has("two machines answer as web01, with one key: look at both").stdout_has("web02  dropped");
+    assert_eq!(fleet.serves("web02"), "");
+    // One that is started again is one.
+    drop(clone);
+    let _ = fleet.running.remove("web01");
+    fleet.start_node("web01");
+    fleet.listens("web01");
+    fleet.deploy("v1", "web*", &[]).run().success();
+}
