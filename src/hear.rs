@@ -6,6 +6,7 @@
 //! Whoever may write to the replies' topic can send rubbish in a node's name. It costs that message and nothing else: only
 //! a vouch whose own signature is bad is remembered as bad, never a node, nor a vouch that came with somebody's bad report.
 
+mod clocks;
 mod known;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,8 @@ use crate::message::deploy::{Document as _, REPLY_NAMESPACE, Reply, Report, Sign
 use crate::name::{NodeName, Principal};
 use crate::signature::{self, verify_step};
 use known::{Known, Seal};
+
+pub use clocks::apart;
 use waiting::{Held, Waiting};
 
 /// Calls of ssh-keygen at a time.

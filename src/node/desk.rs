@@ -108,7 +108,7 @@ impl Desk {
         let config = &setup.config;
         let spool = &config.bus.spool;
         let limits = Limits { count: spool.max_count, bytes: spool.max_bytes };
-        let (plans, problems) = Plans::open(&spool.parent, limits, time)?;
+        let (plans, problems) = Plans::open(&spool.parent, limits, time, now)?;
         problems.iter().for_each(|problem| complain(&format!("problem: {problem}")));
         let replies = config.bus.topics.get("deploy-replies");
         let mut voice = Voice::new(config.node.clone(), replies, config.signing.key.clone())?;
@@ -334,7 +334,7 @@ impl Desk {
         let who = rules::sound(&plan)?;
         by_plan(&text, &plan)?;
         rules::allowed(&plan, order.step, &config.allow, &config.node)?;
-        rules::timely("the order", order.issued, order.not_after, Timestamp::now())?;
+        rules::in_time(&order, Timestamp::now())?;
         let mark = Trust::mark(&signed, &who);
         Ok(Unchecked { plan, signed, order, who, mark, fingerprint })
     }

@@ -76,19 +76,19 @@ impl Held {
                     return self.discard(name);
                 }
                 // Killed after the switch.
-                record.go_live(switched_at(&self.current_link()));
+                record.go_live(self.in_order(switched_at(&self.current_link())));
                 record.unfinished = true;
                 self.append(&deployed_line(&record))?;
                 self.write(&record)
             }
             // Killed between the mark and the switch of a rollback, or after its switch and before the record.
             State::Live if is_current && (record.rolled_back.is_some() || record.left.is_some()) => {
-                record.go_live(switched_at(&self.current_link()));
+                record.go_live(self.in_order(switched_at(&self.current_link())));
                 self.write(&record)
             }
             // Killed before it was told that another one is live.
             State::Live if !is_current && record.left.is_none() => {
-                record.left = Some(When::now());
+                record.left = Some(self.in_order(When::now()));
                 self.write(&record)
             }
             State::Live => Ok(()),
