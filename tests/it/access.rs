@@ -1,5 +1,6 @@
 //! Temporary logins: granted over the bus, taken by nodes, asked for by real web servers.
 
+mod clocks;
 mod disk;
 mod nodes;
 mod servers;
