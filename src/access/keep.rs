@@ -326,11 +326,11 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// With the owner and the mode of the old one. A new one is its folder's group's to read.
+    /// With the owner, the mode, the access list and the attributes of the old one. A new one is its folder's group's to read.
     fn draft(&self, text: &[u8]) -> Result<Draft, Error> {
         let made = || {
             let draft = match fs::metadata(&self.target) {
-                Ok(like) => Draft::like(&self.folder, &like)?,
+                Ok(like) => Draft::like(&self.folder, &self.target, &like)?,
                 Err(_) if nix::unistd::geteuid().is_root() => {
                     let owner = fs::metadata(&self.parent)?;
                     Draft::owned(&self.folder, 0o640, Some(owner.uid()), Some(owner.gid()))?
