@@ -6,9 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-use nix::unistd::Pid;
-
 use super::held::Held;
 use super::lock::Lock;
 use super::record::{Record, ReleaseName, State, Step, When};
@@ -295,29 +292,12 @@ fn switched_at(link: &Path) -> When {
     made.and_then(|made| jiff::Timestamp::try_from(made).ok()).map_or_else(When::now, When)
 }
 
-/// Ends what a killed run's scripts left running, and waits for its end. They are known by their environment, and told
-/// from a daemon that a script started on purpose by the session, which a daemon leaves.
-/// `step`: the begin of one more entry, for those that are run beside the lock.
+/// Ends what a killed run's scripts left running. `step`: the begin of one more entry of their environment, for those that are
+/// run beside the lock.
 fn end_leftovers(current: &Path, session: i32, step: &[u8]) {
     let mut wanted = b"FAILCAKE_CURRENT=".to_vec();
     wanted.extend_from_slice(current.as_os_str().as_bytes());
-    let is_left = |pid: i32, proc: &Path| {
-        let environment = fs::read(proc.join("environ")).unwrap_or_default();
-        let mut entries = environment.split(|octet| *octet == 0);
-        nix::unistd::getsid(Some(Pid::from_raw(pid))).is_ok_and(|sid| sid.as_raw() == session)
-            && entries.clone().any(|entry| entry == wanted)
-            && entries.any(|entry| entry.starts_with(step))
-    };
-    // More than once: one may just be starting another. Two seconds at most, for one that is stuck in the kernel.
-    for _ in 0..200 {
-        let left: Vec<i32> = process::all().filter(|(pid, proc)| is_left(*pid, proc)).map(|(pid, _)| pid).collect();
-        if left.is_empty() {
-            return;
-        }
-        for pid in left {
-            log::warn!("ending process {pid}, which a killed run on {} left behind", current.display());
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    process::end_left(session, &current.display().to_string(), |environment| {
+        environment.contains(&wanted.as_slice()) && environment.iter().any(|entry| entry.starts_with(step))
+    });
 }

@@ -2,6 +2,7 @@
 
 mod clocks;
 mod disk;
+mod left;
 mod lists;
 mod nodes;
 mod servers;
