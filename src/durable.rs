@@ -1,5 +1,7 @@
 //! One file replaced as a whole: a reader, and whoever comes after a crash, finds the old one or the new one.
 
+mod attributes;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -55,13 +57,19 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A draft in `folder`, on the file system of its later place, for whom `like` lets in: with the owner, the group and
-    /// the mode of that file.
+    /// A draft in `folder`, on the file system of its later place, for whom `model` lets in: with the owner, the group, the
+    /// mode (these of `like`, its metadata), the access list and the attributes of that file.
     ///
     /// # Errors
     /// The disk says no; only root may give a file to another owner.
-    pub fn like(folder: &Path, like: &fs::Metadata) -> io::Result<Draft> {
-        Draft::owned(folder, like.mode() & 0o777, Some(like.uid()), Some(like.gid()))
+    pub fn like(folder: &Path, model: &Path, like: &fs::Metadata) -> io::Result<Draft> {
+        let mode = like.mode() & 0o777;
+        let draft = Draft::owned(folder, mode, Some(like.uid()), Some(like.gid()))?;
+        // What the folder gives to new files is not what the model has.
+        if attributes::copy(model, &draft.file)? {
+            draft.file.set_permissions(fs::Permissions::from_mode(mode))?;
+        }
+        Ok(draft)
     }
 
     /// A draft in `folder` with this mode, this owner and this group.
@@ -151,15 +159,36 @@ mod tests {
         fs::write(&target, "old").unwrap();
         fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
         let like = fs::metadata(&target).unwrap();
-        let draft = Draft::like(folder.path(), &like).unwrap();
+        let draft = Draft::like(folder.path(), &target, &like).unwrap();
         draft.write(b"dropped", true).unwrap();
         drop(draft);
         assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["file".to_owned()], b"old".to_vec()));
-        let draft = Draft::like(folder.path(), &like).unwrap();
+        let draft = Draft::like(folder.path(), &target, &like).unwrap();
         draft.write(b"new", true).unwrap();
         draft.put(&target).unwrap();
         assert_eq!((names(folder.path()), fs::read(&target).unwrap()), (vec!["file".to_owned()], b"new".to_vec()));
         assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o640);
+    }
+
+    #[test]
+    fn it_has_its_models_attributes() {
+        use rustix::fs::{XattrFlags, getxattr, setxattr};
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("file");
+        fs::write(&target, "old").unwrap();
+        if setxattr(&target, c"user.long", &[7; 2000], XattrFlags::empty()) == Err(rustix::io::Errno::OPNOTSUPP) {
+            eprintln!("not run: this file system has no attributes");
+            return;
+        }
+        setxattr(&target, c"user.empty", b"", XattrFlags::empty()).unwrap();
+        Draft::like(folder.path(), &target, &fs::metadata(&target).unwrap()).unwrap().put(&target).unwrap();
+        let get = |name: &std::ffi::CStr| {
+            let mut value = vec![0; 4000];
+            getxattr(&target, name, value.as_mut_slice()).map(|length| value[..length].to_vec())
+        };
+        assert_eq!(fs::read(&target).unwrap(), b"");
+        assert_eq!((get(c"user.long"), get(c"user.empty")), (Ok(vec![7; 2000]), Ok(Vec::new())));
+        assert_eq!(get(c"user.other"), Err(rustix::io::Errno::NODATA));
     }
 
     #[test]
@@ -172,7 +201,7 @@ mod tests {
         let target = folder.path().join("file");
         fs::write(&target, "old").unwrap();
         std::os::unix::fs::chown(&target, Some(1234), Some(4321)).unwrap();
-        let draft = Draft::like(folder.path(), &fs::metadata(&target).unwrap()).unwrap();
+        let draft = Draft::like(folder.path(), &target, &fs::metadata(&target).unwrap()).unwrap();
         draft.write(b"new", true).unwrap();
         draft.put(&target).unwrap();
         let new = fs::metadata(&target).unwrap();

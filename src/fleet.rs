@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::ask::{self, Question, Told};
 use crate::config::{self, Config, Machine};
-use crate::hear::Ear;
+use crate::hear::{Ear, apart};
 use crate::message::deploy::{Answer, SiteState, Subject, hosts_in_words};
 use crate::name::{NodeName, SiteName};
 use crate::process::Stop;
@@ -58,8 +58,12 @@ pub fn survey(filter: Option<&str>, subject: Subject, config: &Config, patience:
         },
         Some(_) => pick(filter, config, &mut ear, &stop, patience)?,
     };
+    let asked = jiff::Timestamp::now();
     let answers = Question { subject, expected: &picked.hosts, patience }.ask(config, &mut ear, &stop)?;
     answers.doubted.iter().for_each(|why| log::warn!("{why}"));
+    let counts = answers.heard.iter().filter(|(_, told)| told.counts);
+    let apart = counts.filter_map(|(node, told)| apart(node, told.time, asked, jiff::Timestamp::now()));
+    apart.for_each(|why| log::warn!("{why}"));
     let heard = answers.heard.into_iter().map(|(name, told)| (name, Some(told)));
     let said: BTreeMap<_, _> = heard.chain(answers.silent.into_iter().map(|name| (name, None))).collect();
     let is_complete =

@@ -6,6 +6,7 @@
 //! Whoever may write to the replies' topic can send rubbish in a node's name. It costs that message and nothing else: only
 //! a vouch whose own signature is bad is remembered as bad, never a node, nor a vouch that came with somebody's bad report.
 
+mod clocks;
 mod known;
 mod namesakes;
 #[cfg(test)]
@@ -23,6 +24,8 @@ use crate::signature::{self, verify_step};
 use known::{Known, Seal};
 use namesakes::Namesakes;
 use waiting::{Held, Waiting};
+
+pub use clocks::apart;
 
 /// Calls of ssh-keygen at a time.
 const AT_ONCE: usize = 4;

@@ -20,10 +20,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid;
 
+mod left;
 mod memory;
 mod stop;
 mod user;
 
+pub use left::{end_left, session};
 pub use memory::let_go_of_code;
 pub use stop::Stop;
 pub use user::{User, as_root};

@@ -41,6 +41,7 @@ pub use lock::{Holder, Lock};
 pub use record::{NoReleaseName, Record, ReleaseName, RolledBack, State, Step, When};
 pub use revision::{Part, Revision, short};
 pub use target::{NoTarget, Target};
+pub use tidy::AROUND;
 pub use trees::TreeName;
 
 use crate::process::Stop;

@@ -10,10 +10,10 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -33,6 +33,8 @@ const LONGEST_FILE: u64 = 16 << 20;
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(60), grace: Duration::from_secs(5), output: 64 * 1024 };
 /// How long another run may hold the lock: its check and its reload, and a little.
 const PATIENCE: Duration = Duration::from_secs(150);
+/// In the environment of check and reload: the file, by which is known what they start.
+const MARK: &str = "FAILCAKE_ACCESS";
 /// In the words of `check:`, the new file.
 const PLACEHOLDER: &str = "{file}";
 
@@ -98,7 +100,8 @@ pub fn keep(
     stop: Option<&Stop>,
 ) -> Result<Kept, Error> {
     let place = Place::find(access)?;
-    let _lock = place.lock(stop)?;
+    let lock = place.lock(stop)?;
+    place.end_leftovers(&lock);
     place.clear_leftovers();
     let mut ledger = place.ledger()?;
     let known = ledger.clone();
@@ -115,8 +118,17 @@ pub fn keep(
         place.save(&ledger)?;
     }
     let next_end = ledger.next_end();
+    // A crash leaves it, so that the next run ends what the check or the reload had started.
+    mark(&lock, process::session());
     let followed = place.follow(&mut ledger, old.as_deref(), changed.then_some(&new), stop);
+    mark(&lock, None);
     Ok(Kept { verdicts, ended, changed: changed && followed.is_ok(), next_end, trouble: followed.err() })
+}
+
+/// Whose check and reload may run. Best effort: on a full disk they do so all the same.
+fn mark(mut lock: &File, session: Option<i32>) {
+    let text = session.map(|session| session.to_string()).unwrap_or_default();
+    let _ = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| lock.write_all(text.as_bytes()));
 }
 
 /// What is known, and how far the file follows.
@@ -237,6 +249,16 @@ impl<'a> Place<'a> {
         Ok(metadata)
     }
 
+    /// What a killed run's check or reload had started.
+    fn end_leftovers(&self, lock: &File) {
+        let mut text = String::new();
+        let session = lock.take(20).read_to_string(&mut text).ok().and_then(|_| text.parse().ok());
+        let Some(session) = session else { return };
+        let wanted = [format!("{MARK}=").as_bytes(), self.target.as_os_str().as_bytes()].concat();
+        let what = self.target.display().to_string();
+        process::end_left(session, &what, |environment| environment.contains(&wanted.as_slice()));
+    }
+
     /// What a killed run was writing: under the lock there is no other.
     fn clear_leftovers(&self) {
         let entries = fs::read_dir(&self.folder).into_iter().flatten().flatten();
@@ -326,11 +348,11 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    /// With the owner and the mode of the old one. A new one is its folder's group's to read.
+    /// With the owner, the mode, the access list and the attributes of the old one. A new one is its folder's group's to read.
     fn draft(&self, text: &[u8]) -> Result<Draft, Error> {
         let made = || {
             let draft = match fs::metadata(&self.target) {
-                Ok(like) => Draft::like(&self.folder, &like)?,
+                Ok(like) => Draft::like(&self.folder, &self.target, &like)?,
                 Err(_) if nix::unistd::geteuid().is_root() => {
                     let owner = fs::metadata(&self.parent)?;
                     Draft::owned(&self.folder, 0o640, Some(owner.uid()), Some(owner.gid()))?
@@ -369,7 +391,8 @@ impl<'a> Place<'a> {
         failed: impl Fn(String) -> Error,
     ) -> Result<(), Error> {
         let Some((program, arguments)) = words.split_first() else { return Ok(()) };
-        let mut command = Command::new(program);
+        let mut command = process::command(program);
+        command.env(MARK, &self.target);
         for word in arguments {
             // Paths of files that an administrator named: what is not UTF-8 in them fails there, told.
             command.arg(word.replace(PLACEHOLDER, &file.to_string_lossy()));

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{CLEAR, LONGEST_WAIT, SKEW};
@@ -16,6 +16,8 @@ use crate::name::{LoginName, PasswordHash, Principal};
 
 /// Another one is not read.
 const VERSION: u32 = 1;
+/// For so long a clock has to say the same before anything is forgotten by it.
+const SETTLED: SignedDuration = SignedDuration::from_hours(24);
 /// So many logins of one site are remembered: HAProxy reads them all at each reload, nginx at each request.
 const MOST: usize = 1000;
 
@@ -50,6 +52,9 @@ pub struct Login {
     /// The revocation that it came after, whose repetition ends nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     after: Option<EventId>,
+    /// Since then it could be forgotten, by a clock that may have been wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    idle: Option<Timestamp>,
 }
 
 /// How a login is.
@@ -170,7 +175,8 @@ impl Ledger {
             _ => known.after,
         });
         let state = State::Live { hash: hash.clone(), expires };
-        let login = Login { id: order.id, who: Some(order.who.clone()), issued: order.issued, state, after };
+        let login =
+            Login { id: order.id, who: Some(order.who.clone()), issued: order.issued, state, after, idle: None };
         self.logins.insert(order.user.clone(), login);
         Verdict::Granted(expires)
     }
@@ -191,7 +197,7 @@ impl Ledger {
         // What it ended must not come again, though its giver's clock may be ahead.
         let issued = known.map_or(order.issued, |known| known.issued.max(order.issued));
         let state = State::Ended { at: now, how: How::Revoked };
-        let login = Login { id: order.id, who: Some(order.who.clone()), issued, state, after: None };
+        let login = Login { id: order.id, who: Some(order.who.clone()), issued, state, after: None, idle: None };
         self.logins.insert(order.user.clone(), login);
         Verdict::Revoked(was_live)
     }
@@ -216,7 +222,7 @@ impl Ledger {
         }
         let expires = now.saturating_add(CLEAR).unwrap_or(now);
         let state = State::Live { hash: hash.clone(), expires };
-        self.logins.insert(user.clone(), Login { id, who: None, issued: now, state, after: None });
+        self.logins.insert(user.clone(), Login { id, who: None, issued: now, state, after: None, idle: None });
         Verdict::Granted(expires)
     }
 
@@ -239,13 +245,18 @@ impl Ledger {
         ended
     }
 
-    /// Forgets what ended so long ago that nothing older could be taken.
+    /// Forgets what ended so long ago that nothing older could be taken; a day after it first seemed so. A clock that was far
+    /// ahead for a while must not let a recorded order in again.
     pub(super) fn forget(&mut self, now: Timestamp) {
-        let is_over = |login: &Login| {
+        self.logins.retain(|_, login| {
             let last = login.issued.saturating_add(LONGEST_WAIT + SKEW * 2).unwrap_or(Timestamp::MAX);
-            matches!(login.state, State::Ended { .. }) && last < now
-        };
-        self.logins.retain(|_, login| !is_over(login));
+            let is_over = matches!(login.state, State::Ended { .. }) && last < now;
+            login.idle = match login.idle {
+                Some(since) if is_over && since <= now => Some(since),
+                _ => is_over.then_some(now),
+            };
+            login.idle.is_none_or(|since| now.duration_since(since) < SETTLED)
+        });
     }
 
     /// When the next login ends.

@@ -37,6 +37,8 @@ pub struct Answers {
 pub struct Told {
     /// It.
     pub answer: Answer,
+    /// When, by the node's clock.
+    pub time: jiff::Timestamp,
     /// Of which step of a plan, when it was asked for one.
     pub step: Option<Step>,
     /// The node's own key says that it did.
@@ -123,7 +125,7 @@ impl Listening {
     }
 
     fn take(&mut self, heard: Heard) {
-        let (Report { about, step, node, answer, .. }, is_verified) = match heard {
+        let (Report { about, step, node, time, answer, .. }, is_verified) = match heard {
             Heard::Verified(report) => (report, true),
             Heard::Unsigned(report) => (report, false),
             // Whoever is not asked, or has answered, costs not even a line.
@@ -138,7 +140,7 @@ impl Listening {
             // The first of them is shown, and names can be made up without end.
             return;
         }
-        self.heard.insert(node, Told { answer, step, is_verified, counts });
+        self.heard.insert(node, Told { answer, time, step, is_verified, counts });
     }
 
     /// Something came that nobody can be held to. It costs itself; the node is heard all the same.

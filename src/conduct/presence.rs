@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use nix::time::{ClockId, clock_gettime};
 
 use crate::rollout::Policy;
@@ -20,6 +21,30 @@ impl Moment {
     pub fn now() -> Moment {
         let since_boot = clock_gettime(ClockId::CLOCK_BOOTTIME).map_or(Duration::ZERO, Duration::from);
         Moment { awake: Instant::now(), since_boot }
+    }
+}
+
+/// What time it is: by the machine's clock when this process began, and what has passed since. Nodes took the plan by that
+/// clock; one that steps in the middle must not make them refuse the rest of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    began: Timestamp,
+    moment: Moment,
+}
+
+impl Clock {
+    pub fn new(began: Timestamp, moment: Moment) -> Clock {
+        Clock { began, moment }
+    }
+
+    /// What it was in the beginning.
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    pub fn read(&self, now: Moment) -> Timestamp {
+        let passed = now.since_boot.saturating_sub(self.moment.since_boot);
+        self.began.saturating_add(passed).unwrap_or(self.began)
     }
 }
 
@@ -90,6 +115,14 @@ mod tests {
         let slept_again = later(slept, 3, 100);
         assert_eq!(presence.look(None, slept_again), Some(seconds(100)));
         assert_eq!(presence.look(Some(slept_again.awake), slept_again), None);
+    }
+
+    #[test]
+    fn time_passes_while_the_machine_sleeps() {
+        let start = Moment::now();
+        let clock = Clock::new(Timestamp::UNIX_EPOCH, start);
+        assert_eq!((clock.began(), clock.read(start)), (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH));
+        assert_eq!(clock.read(later(start, 10, 3600)).as_second(), 3610);
     }
 
     #[test]

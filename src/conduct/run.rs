@@ -12,13 +12,13 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Error;
 use super::interrupt::Interrupts;
-use super::presence::{Moment, Presence};
+use super::presence::{Clock, Moment, Presence};
 use super::said::{plain, wire};
 use super::store::{Kept, Note, stopped};
 use super::view::{Details, View, names};
 use crate::bus::{Connection, Incoming, Target};
 use crate::config::Config;
-use crate::hear::{Ear, Heard};
+use crate::hear::{Ear, Heard, apart};
 use crate::message::deploy::{
     Answer, Code, Document as _, Order, Outcome, Reply, Report, Request, Signed, Step, fingerprint,
 };
@@ -125,6 +125,9 @@ pub(super) struct Conductor<'a> {
     doubted: BTreeSet<Option<NodeName>>,
     /// Names of two machines.
     double: BTreeSet<NodeName>,
+    /// Whose clock was told to be another.
+    apart: BTreeSet<NodeName>,
+    clock: Clock,
     /// Since when the broker is gone, and why, as it was told.
     lost: Option<(Instant, String)>,
     grace: Option<Grace>,
@@ -165,6 +168,8 @@ impl<'a> Conductor<'a> {
             refusals: 0,
             doubted: BTreeSet::new(),
             double: BTreeSet::new(),
+            apart: BTreeSet::new(),
+            clock: Clock::new(jiff::Timestamp::now(), Moment::now()),
             lost: None,
             grace: None,
             presence,
@@ -220,9 +225,12 @@ impl<'a> Conductor<'a> {
             let alone = self.left_alone_at();
             let until = picture.into_iter().chain(self.rollout.poll_timeout()).chain(again).chain(alone).min();
             self.wait(until)?;
+            let heard = Instant::now();
             if let Err(cause) = self.listen() {
                 return Ok(self.leave(&format!("no broker any more: {cause}")));
             }
+            // Stopped while it listened, it has heard nobody since either.
+            self.look_whether_it_was_away(Some(heard), heard);
             let now = Instant::now();
             if self.rollout.poll_timeout().is_some_and(|due| due <= now) {
                 self.rollout.handle_timeout(now);
@@ -275,7 +283,7 @@ impl<'a> Conductor<'a> {
 
     fn send(&mut self, order: rollout::Order, outcome: Option<Outcome>) {
         let plan = &self.kept.plan;
-        let now = jiff::Timestamp::now();
+        let now = self.time();
         let about = format!("{} {}: {}: {}", order.step, plan.site, plan.action, names(&order.hosts));
         let order = Order {
             plan: plan.id,
@@ -299,14 +307,14 @@ impl<'a> Conductor<'a> {
 
     /// A line for whoever listens to the events topic.
     fn announce(&self, line: &str) {
-        let event = Event::human(jiff::Timestamp::now(), &format!("{line} (plan {})", self.kept.plan.id));
+        let event = Event::human(self.time(), &format!("{line} (plan {})", self.kept.plan.id));
         let events = self.config.bus.topics.get("events-deploys");
         self.connection.send(Frame::send(&events, event.headers, event.body.into_bytes()));
     }
 
     /// Takes what came. An error: nothing will come any more.
     fn listen(&mut self) -> Result<(), String> {
-        let (now, mut end) = (jiff::Timestamp::now(), Ok(()));
+        let (now, mut end) = (self.time(), Ok(()));
         // Not without end: whoever floods the topic holds up neither the clock nor Ctrl-C.
         for _ in 0..IN_A_ROW {
             let Some(incoming) = self.connection.receive(Some(Duration::ZERO)) else { break };
@@ -382,7 +390,12 @@ impl<'a> Conductor<'a> {
         let since = Instant::now();
         let at_once = self.ear.is_behind().then_some(since);
         wait(&self.connection, self.interrupts, at_once.or(until))?;
-        let Some(away) = self.presence.look(until, Moment::now()) else { return Ok(Duration::ZERO) };
+        Ok(self.look_whether_it_was_away(until, since))
+    }
+
+    /// Time passed, no more than to `until` on purpose; `since`: from when on nobody was heard, if this process was away.
+    fn look_whether_it_was_away(&mut self, until: Option<Instant>, since: Instant) -> Duration {
+        let Some(away) = self.presence.look(until, Moment::now()) else { return Duration::ZERO };
         // Without a broker time stands still already.
         if self.live {
             let now = Instant::now();
@@ -394,7 +407,7 @@ impl<'a> Conductor<'a> {
             self.rollout.connected(now);
             self.grace = Some(Grace::after(away, now));
         }
-        Ok(away)
+        away
     }
 
     /// Asks again those that may just have come back to the broker, and ends the grace.
@@ -426,9 +439,15 @@ impl<'a> Conductor<'a> {
         if *about != self.kept.plan.id || self.rollout.host(node).is_none() {
             return;
         }
+        let is_deaf = self.hears_nothing_in_time(&report);
+        self.compare_clocks(&report);
         let detail = self.details.entry(node.clone()).or_default();
         let was_taken = detail.refused == Some(Code::TakenOver);
         let Some(mut said) = detail.take(&report) else { return };
+        if is_deaf {
+            said =
+                rollout::Answer::Refused { why: "its clock went ahead: each order is over before it comes".to_owned() };
+        }
         // Preparing was cut short because it was told to drop it all: that it did is still to come.
         let is_aborting = self.rollout.host(node).is_some_and(|host| host.state() == State::Aborting);
         if is_aborting && *step == Some(Step::Prepare) && matches!(answer, Answer::Failed { .. }) {
@@ -469,6 +488,26 @@ impl<'a> Conductor<'a> {
         if let Some((node, doing)) = doing {
             self.view.progress(&node, &doing);
         }
+    }
+
+    /// The machine's time, whatever became of its clock since the beginning.
+    fn time(&self) -> jiff::Timestamp {
+        self.clock.read(Moment::now())
+    }
+
+    /// Tells once of each host whose clock is another: that is why it refuses, or soon will.
+    fn compare_clocks(&mut self, report: &Report) {
+        if let Some(why) = apart(&report.node, report.time, self.clock.began(), self.time())
+            && self.apart.insert(report.node.clone())
+        {
+            self.view.note(&why);
+        }
+    }
+
+    /// Its clock went ahead after it prepared: orders are over for it before they come, and it says again how it stands.
+    fn hears_nothing_in_time(&self, report: &Report) -> bool {
+        let is_told = self.rollout.host(&report.node).is_some_and(|host| host.state() == State::Switching);
+        is_told && matches!(report.answer, Answer::Prepared { .. }) && report.time > self.time() + ORDER
     }
 
     /// Something came that nobody can be held to. It costs itself; the node is heard all the same.

@@ -57,11 +57,17 @@ impl Here<'_> {
         let previous = if current.as_ref() == release { last_left(&place) } else { current };
         let scene = Scene { record: record.as_ref(), previous: previous.as_ref(), rollback: target.is_some(), request };
         let log = release.map(|release| place.log(release));
+        // Killed in the middle of it, what it had started ends before the next of this kind runs. To run it matters more.
+        let _turn = place
+            .turn(&request.who, name, true, self.stop)
+            .map_err(|error| log::warn!("{name}: what a killed run left may still run: {error}"));
+        let mut env = self.environment(&place, &scene);
+        env.push((release::AROUND, name.into()));
         let call = script::Call {
             program: Path::new(program),
             folder: if self.site.path.is_dir() { &self.site.path } else { Path::new("/") },
             args: &args.iter().map(String::as_str).collect::<Vec<_>>(),
-            env: &self.environment(&place, &scene),
+            env: &env,
             log: log.as_deref(),
             user: self.user,
             timeout: self.site.timeout,

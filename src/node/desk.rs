@@ -98,7 +98,7 @@ impl Desk {
         let config = &setup.config;
         let spool = &config.bus.spool;
         let limits = Limits { count: spool.max_count, bytes: spool.max_bytes };
-        let (plans, problems) = Plans::open(&spool.parent, limits, time)?;
+        let (plans, problems) = Plans::open(&spool.parent, limits, time, now)?;
         problems.iter().for_each(|problem| complain(&format!("problem: {problem}")));
         if spool.parent != Path::new(DEFAULT_SPOOL) && !plans.folder().starts_with(&spool.parent) {
             let (meant, used) = (spool.parent.display(), plans.folder().display());
@@ -329,7 +329,7 @@ impl Desk {
         let who = rules::sound(&plan)?;
         by_plan(&text, &plan)?;
         rules::allowed(&plan, order.step, &config.allow, &config.node)?;
-        rules::timely("the order", order.issued, order.not_after, Timestamp::now())?;
+        rules::in_time(&order, Timestamp::now())?;
         let mark = Trust::mark(&signed, &who);
         let looks_good = self.trust.looks_good(&signed, &who);
         Ok(Unchecked { plan, signed, order, who, mark, fingerprint, looks_good })

@@ -13,7 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 use nix::fcntl::{Flock, FlockArg};
@@ -28,6 +28,12 @@ use crate::spool::{self, Limits, Spool};
 const REMEMBERED: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// So many are remembered; more only while each of them could still be used.
 const MOST: usize = 1000;
+/// More than that, as long as the clock can't be believed.
+const MOST_IN_DOUBT: usize = 2 * MOST;
+/// For so long the clock has to go with the time that passes before plans are forgotten by it.
+const SETTLED: Duration = Duration::from_secs(2 * 3600);
+/// A clock that is set by no more than that is not set anew.
+const STEP: SignedDuration = SignedDuration::from_secs(60);
 /// A plan that is over its time by so much is not usable by any clock that a node accepts.
 const CLOCKS: SignedDuration = SignedDuration::from_hours(1);
 
@@ -95,9 +101,34 @@ struct Past {
     not_after: Timestamp,
 }
 
+/// Whether the machine's clock can be believed. One that was ahead by months, at the start perhaps, and was set back would have
+/// plans forgotten that can be used after that.
+#[derive(Debug)]
+struct Clock {
+    last: (Timestamp, Instant),
+    /// Since when it goes with the time that passes.
+    since: Instant,
+}
+
+impl Clock {
+    fn new(time: Timestamp, now: Instant) -> Clock {
+        Clock { last: (time, now), since: now }
+    }
+
+    fn is_settled(&mut self, time: Timestamp, now: Instant) -> bool {
+        let (then, at) = std::mem::replace(&mut self.last, (time, now));
+        let passed = SignedDuration::try_from(now.saturating_duration_since(at)).unwrap_or(SignedDuration::MAX);
+        if time.duration_since(then).saturating_sub(passed).abs() > STEP {
+            self.since = now;
+        }
+        now.saturating_duration_since(self.since) >= SETTLED
+    }
+}
+
 /// All of them.
 #[derive(Debug)]
 pub(super) struct Plans {
+    clock: Clock,
     folder: PathBuf,
     #[expect(dead_code, reason = "closing it unlocks")]
     lock: Flock<File>,
@@ -212,7 +243,12 @@ impl Plans {
     ///
     /// # Errors
     /// Another node has it; the disk says no.
-    pub(super) fn open(parent: &Path, limits: Limits, now: Timestamp) -> Result<(Plans, Vec<String>), Error> {
+    pub(super) fn open(
+        parent: &Path,
+        limits: Limits,
+        now: Timestamp,
+        moment: Instant,
+    ) -> Result<(Plans, Vec<String>), Error> {
         let folder = Spool::open(parent, limits)?.inner("plans")?.path().to_owned();
         // A folder that was just made could be lost with its first plans.
         for above in folder.ancestors().skip(1).take(2) {
@@ -251,9 +287,8 @@ impl Plans {
                 }
             }
         }
-        let mut plans = Plans { folder, lock, live, past };
-        plans.forget(now);
-        Ok((plans, problems))
+        // Nothing is forgotten yet: the clock may be set any moment.
+        Ok((Plans { clock: Clock::new(now, moment), folder, lock, live, past }, problems))
     }
 
     /// Where they are kept.
@@ -299,10 +334,17 @@ impl Plans {
     ///
     /// # Errors
     /// [`Error::Full`].
-    pub(super) fn meet(&mut self, plan: Plan, signed: Signed, turn: Duration, now: Timestamp) -> Result<Known, Error> {
-        self.forget(now);
+    pub(super) fn meet(
+        &mut self,
+        plan: Plan,
+        signed: Signed,
+        turn: Duration,
+        now: Timestamp,
+        moment: Instant,
+    ) -> Result<Known, Error> {
+        let most = if self.forget(now, moment) { MOST } else { MOST_IN_DOUBT };
         let count = self.live.len() + self.past.len();
-        if count >= MOST {
+        if count >= most {
             return Err(Error::Full(count));
         }
         let until = later(plan.not_after, SignedDuration::try_from(turn).unwrap_or_default());
@@ -391,8 +433,9 @@ impl Plans {
         written.map_err(|source| Error::Io { what: "write", path: self.folder.join(name), source })
     }
 
-    /// Forgets plans that nobody can use any more; the oldest first, where they are too many.
-    fn forget(&mut self, now: Timestamp) {
+    /// Forgets plans that nobody can use any more; the oldest first, where they are too many. `false`: the clock can't be
+    /// believed yet, and nothing is forgotten by it.
+    fn forget(&mut self, now: Timestamp, moment: Instant) -> bool {
         // Whose time with their site is over.
         let lapsed: Vec<PlanId> =
             self.live.values().filter(|known| !known.is_open(now)).map(|known| known.plan.id).collect();
@@ -400,6 +443,9 @@ impl Plans {
             if let Some(known) = self.live.remove(&id) {
                 self.past.insert(id, Past { not_after: known.plan.not_after });
             }
+        }
+        if !self.clock.is_settled(now, moment) {
+            return false;
         }
         let mut gone: Vec<(Timestamp, PlanId)> = self
             .past
@@ -416,6 +462,7 @@ impl Plans {
                 self.past.remove(&id);
             }
         }
+        true
     }
 
     fn path(&self, id: PlanId) -> PathBuf {

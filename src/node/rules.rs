@@ -76,6 +76,25 @@ pub(super) fn timely(what: &str, issued: Timestamp, not_after: Timestamp, now: T
     Ok(())
 }
 
+/// An order is given again and again while it is meant: one whose time is over was said by somebody else, was long on its
+/// way, or the clocks differ.
+pub(super) fn in_time(order: &Order, now: Timestamp) -> Result<(), Refusal> {
+    timely("the order", order.issued, order.not_after, now).map_err(|refusal| match refusal.code {
+        Code::Expired => {
+            let age = now.duration_since(order.issued).as_secs();
+            let why =
+                format!("{}; it was given {age} s ago by this clock: late, or the clocks differ by that", refusal.why);
+            Refusal { why, ..refusal }
+        }
+        _ => refusal,
+    })
+}
+
+/// Does the step end what was begun here? Once that is decided it is so for good, and whoever hears it late is late enough.
+pub(super) fn is_due(step: Step, known: &Known) -> bool {
+    matches!(step, Step::Abort | Step::Verdict) || step == Step::Rollback && owes_rollback(known)
+}
+
 /// No host begins after the plan's time; what ends it may come later.
 pub(super) fn begins(plan: &Plan, step: Step, now: Timestamp) -> Result<(), Refusal> {
     match step {

@@ -272,7 +272,7 @@ impl Held {
     /// The record can't be written.
     pub fn record_left(&self, name: &ReleaseName) -> Result<(), Error> {
         let Some(mut record) = self.record(name) else { return Ok(()) };
-        record.left = Some(When::now());
+        record.left = Some(self.in_order(When::now()));
         self.put(&record, Durable::Soon)
     }
 
@@ -284,7 +284,7 @@ impl Held {
     /// The record can't be written.
     pub fn record_rolled_back(&self, name: &ReleaseName, by: &str, to: &Record) -> Result<(), Error> {
         let Some(mut record) = self.record(name) else { return Ok(()) };
-        let now = When::now();
+        let now = self.in_order(When::now());
         record.left = Some(now);
         if to.first_live < record.first_live || record.first_live.is_none() {
             record.rolled_back = Some(RolledBack { by: by.to_owned(), at: now, to: to.release.clone() });
@@ -292,12 +292,24 @@ impl Held {
         self.put(&record, Durable::Soon)
     }
 
+    /// That moment, or one just after the last that the records tell of: their order says which release came after which, also
+    /// when the clock was set back since. Not for a clock that was off by days: that is a moment nobody wants to go on from.
+    pub(super) fn in_order(&self, now: When) -> When {
+        const OFF: jiff::SignedDuration = jiff::SignedDuration::from_hours(24);
+        let history = self.history().unwrap_or_default();
+        let moments =
+            history.into_iter().flat_map(|record| [record.first_live, record.live_since, record.left]).flatten();
+        let last = moments.filter(|moment| moment.0.duration_since(now.0) < OFF).max();
+        let after = last.and_then(|last| last.0.checked_add(jiff::SignedDuration::from_micros(1)).ok());
+        after.map_or(now, |after| now.max(When(after)))
+    }
+
     /// Records that a release is live since now.
     ///
     /// # Errors
     /// The record can't be written.
     pub fn record_live(&self, record: &mut Record) -> Result<(), Error> {
-        record.go_live(When::now());
+        record.go_live(self.in_order(When::now()));
         self.write(record)
     }
 
@@ -326,7 +338,7 @@ impl Held {
     /// # Errors
     /// The record can't be written.
     pub fn record_kept(&self, record: &mut Record, why: &str) -> Result<(), Error> {
-        record.go_live(When::now());
+        record.go_live(self.in_order(When::now()));
         record.state = State::Failed;
         record.failed_at = Some(Step::PostDeploy);
         record.why = Some(why.to_owned());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::When;
 use super::{Error, at, open};
-use crate::process::Stop;
+use crate::process::{self, Stop};
 
 /// How long a lock may be held by somebody who has not yet written who it is (or, dead slow, has just erased it).
 const NAMELESS: Duration = Duration::from_millis(500);
@@ -65,7 +65,7 @@ impl Lock {
                         pid: std::process::id(),
                         since: When::now(),
                         what: what.into(),
-                        session: nix::unistd::getsid(None).ok().map(nix::unistd::Pid::as_raw),
+                        session: process::session(),
                     };
                     // Only told to people: a lock whose holder can't be written (full disk) is as good.
                     let _ = serde_json::to_vec(&holder)

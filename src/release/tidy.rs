@@ -3,19 +3,39 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-use nix::unistd::Pid;
-
 use super::held::Held;
+use super::lock::Lock;
 use super::record::{Record, ReleaseName, State, Step, When};
-use super::{Error, KEEP_FAILED, NEW_LINK, at, deployed_line, list, read_revision};
-use crate::process;
+use super::{Error, KEEP_FAILED, NEW_LINK, Place, at, deployed_line, list, read_revision};
+use crate::process::{self, Stop};
 
 /// Files beside a release's record that only its staging needs: git's indexes, and their locks, which a killed git leaves.
 const STAGED: [&str; 4] = ["index", "index.lock", "part", "part.lock"];
+
+/// The entry of the environment that tells what is run around a host's turn from its scripts.
+pub const AROUND: &str = "FAILCAKE_STEP";
+
+impl Place {
+    /// Takes the lock of what is run around a host's turn, beside the site's lock: whoever deploys at the host meanwhile is not
+    /// held up. What a killed run of that kind left running is ended.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], and whatever the disk says.
+    pub fn turn(&self, who: &str, what: &str, wait: bool, stop: Option<&Stop>) -> Result<Lock, Error> {
+        let lock = Lock::take(&self.turn_lock(), who, what, wait, stop)?;
+        if let Some(session) = lock.killed.as_ref().and_then(|killed| killed.session) {
+            end_leftovers(&self.current_link(), session, format!("{AROUND}=").as_bytes());
+        }
+        Ok(lock)
+    }
+
+    fn turn_lock(&self) -> PathBuf {
+        self.root.join(".failcake/turn.lock")
+    }
+}
 
 impl Held {
     /// Clears what a killed run left behind. Killed itself, the next one does the rest.
@@ -23,7 +43,11 @@ impl Held {
     /// Only the run that has the lock builds, so whatever looks unfinished now has nobody working on it.
     pub(super) fn repair(&self) -> Result<(), Error> {
         if let Some(session) = self.killed().and_then(|killed| killed.session) {
-            end_leftovers(&self.current_link(), session);
+            end_leftovers(&self.current_link(), session, b"");
+        }
+        // One that can be taken is nobody's; one that can't is of a turn, which does the same.
+        if self.turn_lock().exists() {
+            let _ = self.turn("somebody", "look what a killed run left", false, None);
         }
         for (folder, prefix) in [(self.root.clone(), NEW_LINK), (self.records(), ".tmp-")] {
             for name in list(&folder)? {
@@ -76,19 +100,19 @@ impl Held {
                     return self.discard(name);
                 }
                 // Killed after the switch.
-                record.go_live(switched_at(&self.current_link()));
+                record.go_live(self.in_order(switched_at(&self.current_link())));
                 record.unfinished = true;
                 self.append(&deployed_line(&record))?;
                 self.write(&record)
             }
             // Killed between the mark and the switch of a rollback, or after its switch and before the record.
             State::Live if is_current && (record.rolled_back.is_some() || record.left.is_some()) => {
-                record.go_live(switched_at(&self.current_link()));
+                record.go_live(self.in_order(switched_at(&self.current_link())));
                 self.write(&record)
             }
             // Killed before it was told that another one is live.
             State::Live if !is_current && record.left.is_none() => {
-                record.left = Some(When::now());
+                record.left = Some(self.in_order(When::now()));
                 self.write(&record)
             }
             State::Live => Ok(()),
@@ -268,25 +292,12 @@ fn switched_at(link: &Path) -> When {
     made.and_then(|made| jiff::Timestamp::try_from(made).ok()).map_or_else(When::now, When)
 }
 
-/// Ends what a killed run's scripts left running, and waits for its end. They are known by their environment, and told
-/// from a daemon that a script started on purpose by the session, which a daemon leaves.
-fn end_leftovers(current: &Path, session: i32) {
+/// Ends what a killed run's scripts left running. `step`: the begin of one more entry of their environment, for those that are
+/// run beside the lock.
+fn end_leftovers(current: &Path, session: i32, step: &[u8]) {
     let mut wanted = b"FAILCAKE_CURRENT=".to_vec();
     wanted.extend_from_slice(current.as_os_str().as_bytes());
-    let is_left = |pid: i32, proc: &Path| {
-        nix::unistd::getsid(Some(Pid::from_raw(pid))).is_ok_and(|sid| sid.as_raw() == session)
-            && fs::read(proc.join("environ")).unwrap_or_default().split(|b| *b == 0).any(|entry| entry == wanted)
-    };
-    // More than once: one may just be starting another. Two seconds at most, for one that is stuck in the kernel.
-    for _ in 0..200 {
-        let left: Vec<i32> = process::all().filter(|(pid, proc)| is_left(*pid, proc)).map(|(pid, _)| pid).collect();
-        if left.is_empty() {
-            return;
-        }
-        for pid in left {
-            log::warn!("ending process {pid}, which a killed run on {} left behind", current.display());
-            let _ = nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    process::end_left(session, &current.display().to_string(), |environment| {
+        environment.contains(&wanted.as_slice()) && environment.iter().any(|entry| entry.starts_with(step))
+    });
 }

@@ -1,6 +1,9 @@
 //! Temporary logins: granted over the bus, taken by nodes, asked for by real web servers.
 
+mod clocks;
 mod disk;
+mod left;
+mod lists;
 mod nodes;
 mod servers;
 mod signed;

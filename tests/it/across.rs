@@ -2,6 +2,7 @@
 
 mod back;
 mod broker;
+mod clocks;
 mod enemies;
 mod fleet;
 mod going;

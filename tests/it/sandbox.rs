@@ -9,6 +9,7 @@
 #![allow(dead_code, reason = "a kit: what one test leaves another needs")]
 
 pub mod brokers;
+pub mod clock;
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Read, Write as _};
@@ -247,6 +248,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        clock::clear(self.child.id());
     }
 }
 

@@ -145,7 +145,14 @@ fn a_flood_is_bounded_and_what_ended_is_forgotten_when_nothing_older_can_come() 
     let week = LONGEST_WAIT.as_secs();
     ledger.forget(at(week));
     assert_eq!(ledger.logins.len(), MOST);
+    let settled = SETTLED.as_secs();
     ledger.forget(at(week + 121));
+    // The clock was wrong.
+    ledger.forget(at(week));
+    ledger.forget(at(week + 121 + settled));
+    ledger.forget(at(week + 120 + settled * 2));
+    assert_eq!(ledger.logins.len(), MOST);
+    ledger.forget(at(week + 121 + settled * 2));
     assert!(ledger.logins.is_empty());
 }
 

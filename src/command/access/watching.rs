@@ -19,6 +19,8 @@ use crate::watch::{self, Ended, Pace, Schedule, Signals, Step, Teller, Watch};
 const VERB: &str = "access";
 /// From one round to the next: a burst of orders is one change of the file, and one reload.
 const GAP: Duration = Duration::from_millis(200);
+/// While somebody is let in, the clock is asked so often whether it was set: a look at two files.
+const ASK_CLOCK: Duration = Duration::from_secs(15);
 
 /// Watches until TERM or INT, or drains. `load` reads the configuration again, on HUP.
 pub(super) fn run(
@@ -94,8 +96,8 @@ fn watch(
             Ok(Step::Report((), Told::NextEnd(end))) => {
                 let left = end.duration_since(Timestamp::now());
                 let left = if left.is_negative() { Duration::ZERO } else { left.unsigned_abs() };
-                // The clock may be set: the look by the usual pace asks it anew.
-                watch.look_by(&(), Instant::now() + left.min(config.reconcile));
+                // The clock may be set meanwhile: it is asked anew before long.
+                watch.look_by(&(), Instant::now() + left.min(ASK_CLOCK));
             }
             Ok(Step::Report((), Told::Report(report))) => tell(teller, &report, json, watch.connection()),
             Ok(Step::Connected(peer)) => teller.connected(&peer),

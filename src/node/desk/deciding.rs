@@ -28,9 +28,14 @@ impl Desk {
         let config = &self.setup.clone().config;
         rules::names(&plan, &config.node)?;
         rules::allowed(&plan, step, &config.allow, &config.node)?;
-        match (&known, rules::timely("the order", order.issued, order.not_after, time)) {
+        match (&known, rules::in_time(order, time)) {
+            // A clock that stepped must not keep it from being told that it is over.
+            (Some(known), _) if known.has_site(time) && rules::is_due(step, known) => {}
             // Sent again by somebody, perhaps, to make this node say no in the middle of it. It is a question, no more.
             (Some(known), Err(refusal)) if refusal.code == Code::Expired => {
+                if known.taken(step).is_none() {
+                    self.problem(&format!("{step} of plan {} is not done: {}", plan.id, refusal.why), connection);
+                }
                 let (step, answer) = known.stands();
                 self.answer_again(plan.id, step, answer, connection, now);
                 return Ok(());
@@ -74,7 +79,7 @@ impl Desk {
         let is_new = known.is_none();
         let known = match (known, signed) {
             (Some(known), _) => known,
-            (None, Some(signed)) => match self.plans.meet(plan.clone(), signed, turn, time) {
+            (None, Some(signed)) => match self.plans.meet(plan.clone(), signed, turn, time, now) {
                 Ok(known) => known,
                 Err(error) => return refuse(Code::NotPossible, error.to_string()),
             },

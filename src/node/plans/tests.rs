@@ -11,6 +11,12 @@ fn hours(count: i64) -> SignedDuration {
     SignedDuration::from_hours(count)
 }
 
+/// When it was [`now`].
+fn moment() -> Instant {
+    static MOMENT: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    *MOMENT.get_or_init(Instant::now)
+}
+
 pub(in crate::node) fn plan(not_after: Timestamp) -> Plan {
     Plan {
         id: PlanId::new(),
@@ -46,13 +52,13 @@ pub(in crate::node) fn known(plan: Plan, steps: &[(Step, Option<Answer>)]) -> Kn
 }
 
 fn open(folder: &Path, time: Timestamp) -> (Plans, Vec<String>) {
-    Plans::open(folder, LIMITS, time).unwrap()
+    Plans::open(folder, LIMITS, time, moment()).unwrap()
 }
 
 /// Remembers a plan with a prepare and what came of it.
 fn prepared(plans: &mut Plans, plan: &Plan, answer: Option<Answer>) {
     let signed = Signed { document: plan.to_text(), signature: "x".to_owned() };
-    let known = plans.meet(plan.clone(), signed, Duration::from_secs(3600), now()).unwrap();
+    let known = plans.meet(plan.clone(), signed, Duration::from_secs(3600), now(), moment()).unwrap();
     plans.begin(known, Step::Prepare, false, answer, now()).unwrap();
 }
 
@@ -68,7 +74,7 @@ fn what_was_written_down_is_there_after_a_restart() {
     let plan = plan(now() + hours(1));
     assert!(plans.get(plan.id).is_none());
     prepared(&mut plans, &plan, None);
-    assert!(matches!(Plans::open(folder.path(), LIMITS, now()), Err(Error::Taken(_))), "one node at a time");
+    assert!(matches!(Plans::open(folder.path(), LIMITS, now(), moment()), Err(Error::Taken(_))), "one node at a time");
     drop(plans);
 
     // Killed in the middle of it.
@@ -114,7 +120,7 @@ fn a_plan_that_could_still_be_used_is_never_forgotten() {
     prepared(&mut plans, &long, refused());
     let week = hours(24 * 7);
     for (later, is_known) in [(hours(2), true), (week, true), (week + hours(2), false)] {
-        plans.forget(now() + later);
+        assert!(plans.forget(now() + later, moment() + later.unsigned_abs()));
         assert_eq!(plans.get(old.id).is_some(), is_known, "{later}");
         assert!(plans.get(long.id).unwrap().is_ok());
     }
@@ -132,12 +138,33 @@ fn too_many_are_forgotten_from_the_oldest_on_and_then_no_more_are_taken() {
     let oldest = plans.past.iter().min_by_key(|(_, past)| past.not_after).map(|(id, _)| *id).unwrap();
     plans.past.extend((0..600).map(|_| past(now() + hours(1))));
     let signed = || Signed { document: String::new(), signature: String::new() };
-    assert!(plans.meet(plan(now()), signed(), Duration::ZERO, now()).is_ok());
+    assert!(plans.meet(plan(now()), signed(), Duration::ZERO, now() + hours(2), moment() + SETTLED).is_ok());
     assert_eq!(plans.past.len(), MOST - 1);
     assert!(!plans.past.contains_key(&oldest));
     plans.past.extend((0..600).map(|_| past(now() + hours(1))));
-    let error = plans.meet(plan(now()), signed(), Duration::ZERO, now()).unwrap_err();
+    let error = plans.meet(plan(now()), signed(), Duration::ZERO, now() + hours(2), moment() + SETTLED).unwrap_err();
     assert!(matches!(error, Error::Full(1200)), "{error}");
+}
+
+#[test]
+fn a_clock_that_was_far_ahead_and_is_set_back_makes_nothing_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut plans, _) = open(folder.path(), now());
+    let old = plan(now() + hours(1));
+    prepared(&mut plans, &old, Some(Answer::Refused { code: Code::Busy, why: String::new() }));
+    drop(plans);
+    let year = hours(24 * 365);
+    let after = |minutes: u64| moment() + Duration::from_secs(minutes * 60);
+    // At the start; and while it runs, however long it was right before.
+    let (mut plans, _) = open(folder.path(), now() + year);
+    assert!(!plans.forget(now() + year + hours(1), after(60)));
+    assert!(!plans.forget(now() + hours(2), after(120)), "it was set back");
+    assert!(!plans.forget(now() + hours(3), after(180)));
+    assert!(plans.forget(now() + hours(4), after(240)));
+    assert!(!plans.forget(now() + year, after(241)), "it went ahead");
+    assert!(plans.get(old.id).is_some());
+    assert!(plans.forget(now() + year + hours(2), after(361)));
+    assert!(plans.get(old.id).is_none(), "for good, it seems");
 }
 
 #[test]
@@ -156,7 +183,7 @@ fn what_can_not_be_read_stays_known() {
     assert!(plans.get(plan.id).unwrap().is_err());
     assert!(plans.holder(&plan.site, now()).is_none());
     assert!(!plans_folder.join(".tmp-x").exists() && plans_folder.join("README").exists());
-    plans.forget(now() + hours(24 * 7));
+    plans.forget(now() + hours(24 * 7), moment() + hours(24 * 7).unsigned_abs());
     assert!(plans.get(plan.id).is_some());
 }
 
@@ -172,7 +199,7 @@ fn what_the_disk_does_not_take_is_refused_for_good() {
     assert!(plans.begin(known, Step::Switch, false, None, now()).is_err());
     assert!(matches!(plans.get(one.id).unwrap().unwrap().answer(Step::Switch), Some(Answer::Refused { .. })));
     let signed = Signed { document: two.to_text(), signature: String::new() };
-    let known = plans.meet(two.clone(), signed, Duration::ZERO, now()).unwrap();
+    let known = plans.meet(two.clone(), signed, Duration::ZERO, now(), moment()).unwrap();
     assert!(plans.begin(known, Step::Prepare, false, None, now()).is_err());
     assert!(matches!(plans.get(two.id).unwrap().unwrap().answer(Step::Prepare), Some(Answer::Refused { .. })));
     assert!(plans.holder(&two.site, now()).is_some_and(|holder| holder.plan.id == one.id));

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::sandbox::brokers::{Embedded, Kind, Real, shared};
+use crate::sandbox::clock::Clock;
 use crate::sandbox::{Call, FAILCAKE, Running, Sandbox};
 
 /// How long anything may take that is waited for; no test waits for it when all is well.
@@ -37,6 +38,8 @@ pub struct Fleet {
     /// Lines of `repos:` and of the site; `WHO` is the folder of whoever it is.
     origin: Option<(String, String)>,
     inventory: bool,
+    /// By whom; others have the machine's.
+    clocks: BTreeMap<String, Clock>,
 }
 
 impl Fleet {
@@ -83,6 +86,7 @@ impl Fleet {
             lines: BTreeMap::new(),
             origin: None,
             inventory: true,
+            clocks: BTreeMap::new(),
         };
         fs::create_dir_all(fleet.world.path("operator/spool")).unwrap();
         fleet.make_key("operator/id", "ops@example.org", "failcake-plan");
@@ -217,13 +221,23 @@ impl Fleet {
         self.embedded = Some(Embedded { running, url });
     }
 
+    /// Gives a node, or the operator, a clock of its own that is so many seconds ahead. Given again, it steps.
+    pub fn clock(&mut self, who: &str, seconds: i64) {
+        self.clocks.entry(who.to_owned()).or_insert_with(|| self.world.clock(seconds)).set(seconds);
+    }
+
     /// failcake with the configuration and spool of `who`.
     pub fn as_who<S: AsRef<OsStr>>(&self, who: &str, words: impl IntoIterator<Item = S>) -> Call<'_> {
         let config = self.world.path(format!("{who}/failcake.yaml"));
-        self.world
+        let call = self
+            .world
             .program(FAILCAKE, words)
             .env("FAILCAKE_CONFIG", config)
-            .env("FAILCAKE_SPOOL", self.world.path(format!("{who}/spool")))
+            .env("FAILCAKE_SPOOL", self.world.path(format!("{who}/spool")));
+        match self.clocks.get(who) {
+            Some(clock) => call.by(clock),
+            None => call,
+        }
     }
 
     /// failcake as the operator.

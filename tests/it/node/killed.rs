@@ -214,6 +214,37 @@ fn what_the_script_had_started_ends_as_well() {
     }
 }
 
+/// What `drain:` had started could take the host out once more when `undrain:` has brought it back.
+#[test]
+fn what_drain_or_undrain_had_started_ends_before_undrain_runs() {
+    for victim in [Victim::Node, Victim::Child] {
+        for name in ["drain", "undrain"] {
+            let world = World::new();
+            let mut scene = Scene::new(&world);
+            let at = scene.host.path("").display().to_string();
+            let tell = format!("ended $(cat {at}/left 2>/dev/null) || echo \"alive at $2\" >>{at}/lb.log");
+            let start =
+                format!("sleep 1000 & echo $! >{at}/left; [ $FAILCAKE_STEP = $2 ] || echo not $2 >>{at}/lb.log");
+            let lb = format!(
+                "#!/bin/sh\nended() {{ [ -z \"$1\" ] || [ ! -e /proc/$1 ] || grep -q ') Z ' /proc/$1/stat; }}\n\
+                 {tell}\nif [ $2 = {name} ] && [ ! -e {at}/left ]; then {start}; {}; fi\necho $1 >>{at}/lb.log\n",
+                STOP_HERE.replace("AT/", &at).replace("$1", "$2"),
+            );
+            world.sandbox.write("web01/lb", lb);
+            let plan = scene.plan();
+            scene.ann.run(&plan, Step::Prepare);
+            scene.hold_up(name);
+            scene.ann.say(&plan, Step::Switch);
+            scene.kill_at(name, victim);
+            scene.outcome(&plan, Step::Switch);
+            let balanced = scene.balanced();
+            assert_eq!(balanced, if name == "drain" { "in " } else { "out in " }, "{name}, {victim:?} killed");
+            // Nobody holds anything up for the next plan, and what is run by itself is left in peace.
+            scene.ann.run(&plan, Step::Verdict);
+        }
+    }
+}
+
 #[test]
 fn while_it_prepares() {
     for victim in [Victim::Node, Victim::Child] {
