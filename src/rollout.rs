@@ -46,7 +46,7 @@ pub enum Step {
     Switch,
     /// Drop what was staged; your turn will not come.
     Abort,
-    /// Go back to the release from before this plan, after your turn if it is under way; if it never came, as `Abort`.
+    /// Go back to the last good release from before this plan, after your turn if it is under way; if it never came, as `Abort`.
     Rollback,
     /// It is over: forget the plan's claim on the site. Whoever holds a release that was only staged drops it.
     Verdict,
@@ -117,7 +117,7 @@ pub enum Answer {
     },
     /// The staged release is dropped.
     Aborted,
-    /// Serves what served before the plan.
+    /// Serves the last good release from before the plan.
     RolledBack,
     /// Could not go back.
     RollbackFailed {

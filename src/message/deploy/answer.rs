@@ -83,7 +83,7 @@ pub enum Answer {
         /// What was run.
         scripts: Vec<ScriptRun>,
     },
-    /// The release before this plan's is served again.
+    /// The last good release from before this plan is served again.
     RolledBack {
         /// Which.
         release: String,
