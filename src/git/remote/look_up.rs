@@ -13,7 +13,10 @@ impl Repo<'_> {
     pub fn look_up(&self, reference: &str) -> Result<Option<(Kind, Rev)>, Error> {
         let Some(url) = self.url else {
             let clone = Local { path: self.path, user: self.user, timeout: self.timeout, stop: self.stop };
-            return clone.resolve(reference);
+            return clone.resolve(reference).map_err(|error| match error {
+                Error::NotCloned(path) => Error::NoUrl(path),
+                other => other,
+            });
         };
         let (tag, branch) = (RefName::tag(reference).ok(), RefName::branch(reference).ok());
         let commit = || reference.parse::<Rev>().ok().filter(|rev| !rev.is_zero()).map(|rev| (Kind::Commit, rev));
