@@ -379,6 +379,11 @@ impl Said {
         self
     }
 
+    /// stderr.
+    pub fn told(&self) -> &str {
+        &self.stderr
+    }
+
     /// stdout.
     pub fn text(self) -> String {
         self.stdout

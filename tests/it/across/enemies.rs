@@ -258,7 +258,8 @@ fn nobody_else_can_make_a_host_refuse_the_plan() {
 #[test]
 fn two_machines_of_one_name_stop_the_plan_and_are_told() {
     let mut fleet = Fleet::new(&["web01", "web02"]);
-    fleet.release("v1", &[("pre-deploy", "sleep 2")]);
+    // Both have said something long before it is over.
+    fleet.release("v1", &[("pre-deploy", "sleep 10")]);
     fleet.start();
     let config = fleet.world.read("web01/failcake.yaml");
     let (paths, key) = (config.replace("/web01/", "/clone/"), "/clone/id,");
@@ -275,5 +276,6 @@ fn two_machines_of_one_name_stop_the_plan_and_are_told() {
     let _ = fleet.running.remove("web01");
     fleet.start_node("web01");
     fleet.listens("web01");
-    fleet.deploy("v1", "web*", &[]).run().success();
+    fleet.release("v2", &[]);
+    fleet.deploy("v2", "web*", &[]).run().success();
 }
