@@ -10,8 +10,10 @@ fn killed_in(key: &str) {
     let script = "[ -e stay ] || exit 0; sleep 1000 & echo $! >left.new; mv left.new left; wait";
     let command = format!(", {key}: [/bin/sh, -c, 'cd {at}; {script}']");
     world.node("web01", &world.entry("web01", "preview", "haproxy", &command));
+    // The header, with a check and a reload that nobody is to wait in.
+    world.access("web01", &["expire"]).success();
+    assert!(world.text("web01", "preview").contains("userlist"));
     let mut watcher = world.watch("web01");
-    wait_for("the header", || world.text("web01", "preview").contains("userlist"));
     // Ended well, what it starts is a server's, perhaps.
     world.sandbox.write("stay", "");
     world.grant("preview", "ann", &[]);
