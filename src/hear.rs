@@ -13,7 +13,7 @@ mod namesakes;
 mod tests;
 mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
@@ -56,7 +56,7 @@ pub struct Ear {
     waiting: Waiting,
     namesakes: Namesakes,
     /// Of which there are two, and nobody was told yet.
-    doubles: BTreeSet<NodeName>,
+    doubles: Vec<NodeName>,
 }
 
 /// A reply on its way through the checks that cost next to nothing.
@@ -86,7 +86,7 @@ impl Ear {
             known,
             waiting: Waiting::default(),
             namesakes: Namesakes::default(),
-            doubles: BTreeSet::new(),
+            doubles: Vec::new(),
         })
     }
 
@@ -114,8 +114,8 @@ impl Ear {
         }
     }
 
-    /// Names in which two machines answer with one key, as was seen since this was asked last.
-    pub fn doubles(&mut self) -> BTreeSet<NodeName> {
+    /// Names in which two machines answer with one key, as was seen since this was asked last; each once.
+    pub fn doubles(&mut self) -> Vec<NodeName> {
         std::mem::take(&mut self.doubles)
     }
 
@@ -163,7 +163,7 @@ impl Ear {
         match (self.known.verdict(seal), failed.get(seal)) {
             (Some(Ok(())), _) => {
                 if self.namesakes.hear(&report.node, *seal, report.time) {
-                    self.doubles.insert(report.node.clone());
+                    self.doubles.push(report.node.clone());
                 }
                 Heard::Verified(report)
             }

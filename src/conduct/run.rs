@@ -119,8 +119,6 @@ pub(super) struct Conductor<'a> {
     refusals: u32,
     /// In whose names rubbish came; each is told once.
     doubted: BTreeSet<Option<NodeName>>,
-    /// Names of two machines.
-    double: BTreeSet<NodeName>,
     /// Whose clock was told to be another.
     apart: BTreeSet<NodeName>,
     clock: Clock,
@@ -163,7 +161,6 @@ impl<'a> Conductor<'a> {
             mute: false,
             refusals: 0,
             doubted: BTreeSet::new(),
-            double: BTreeSet::new(),
             apart: BTreeSet::new(),
             clock: Clock::new(jiff::Timestamp::now(), Moment::now()),
             lost: None,

@@ -4,26 +4,30 @@
 //! A node that is started again has a new vouch, and never again says anything with the old one. So an old vouch that speaks
 //! after a new one did is another machine. What it said before, said again by anybody, has its old time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
 use super::known::Seal;
 use crate::name::NodeName;
 
-/// Vouches of each name in the order that they were first heard, with the time of what came with them first.
 #[derive(Debug, Default)]
-pub(super) struct Namesakes(BTreeMap<NodeName, Vec<(Seal, Timestamp)>>);
+pub(super) struct Namesakes {
+    /// Vouches of each name in the order that they were first heard, with the time of what came with them first.
+    vouches: BTreeMap<NodeName, Vec<(Seal, Timestamp)>>,
+    /// Names that were shown to be of two.
+    double: BTreeSet<NodeName>,
+}
 
 impl Namesakes {
-    /// A report of that time was found good. Does it show that there are two?
+    /// A report of that time was found good. Does it show, the first time, that there are two?
     pub fn hear(&mut self, node: &NodeName, seal: Seal, time: Timestamp) -> bool {
-        let vouches = self.0.entry(node.clone()).or_default();
+        let vouches = self.vouches.entry(node.clone()).or_default();
         let Some(at) = vouches.iter().position(|(known, _)| *known == seal) else {
             vouches.push((seal, time));
             return false;
         };
-        vouches[at + 1..].iter().any(|(_, first)| *first < time)
+        vouches[at + 1..].iter().any(|(_, first)| *first < time) && self.double.insert(node.clone())
     }
 }
 
@@ -43,5 +47,6 @@ mod tests {
         assert!(!namesakes.hear(&node, old, at(2)), "said again by somebody");
         assert!(!namesakes.hear(&other, old, at(7)), "another name");
         assert!(namesakes.hear(&node, old, at(7)));
+        assert!(!namesakes.hear(&node, old, at(8)), "it is told once");
     }
 }

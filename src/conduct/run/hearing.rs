@@ -160,14 +160,12 @@ impl Conductor<'_> {
 
     /// What one of them did is not what the other did, and here they look like one host.
     fn is_double(&mut self, node: &NodeName) {
-        if self.double.insert(node.clone()) {
-            let why = format!(
-                "two machines answer as {node}, with one key: look at both, and give each its own `node:` and `signing: key:`"
-            );
-            match self.rollout.stopping() {
-                Some(_) => self.view.note(&why),
-                None => self.rollout.stop(&why, Instant::now()),
-            }
+        let why = format!(
+            "two machines answer as {node}, with one key: look at both, and give each its own `node:` and `signing: key:`"
+        );
+        match self.rollout.stopping() {
+            Some(_) => self.view.note(&why),
+            None => self.rollout.stop(&why, Instant::now()),
         }
     }
 }
