@@ -23,6 +23,13 @@ fn held_in(phase: Phase) -> Held {
     held
 }
 
+/// Ann's rollout, in the middle of which her process is killed.
+fn killed(held: &Held) {
+    let mut operator = held.begin();
+    operator.signal(Signal::SIGKILL);
+    operator.wait();
+}
+
 /// Bob's `deploy www REF --on web*` and more words.
 fn bob<'a>(fleet: &'a Fleet, reference: &str, more: &[&str]) -> crate::sandbox::Call<'a> {
     fleet.as_who("bob", [&["deploy", "www", reference, "--on", "web*"], more].concat())
@@ -51,9 +58,7 @@ fn ann_hears(fleet: &Fleet, plan: &str, by: &str) {
 #[test]
 fn from_one_that_was_killed_while_hosts_prepared() {
     let held = held_in(Phase::Prepare);
-    let mut operator = held.begin();
-    operator.signal(Signal::SIGKILL);
-    operator.wait();
+    killed(&held);
     held.go_on();
     let fleet = &held.fleet;
     wait_for("all to have it staged", || WEB.iter().all(|node| fleet.releases(node) == 2));
@@ -83,9 +88,7 @@ fn from_one_that_was_killed_while_hosts_prepared() {
 #[test]
 fn from_one_that_was_killed_after_the_canary() {
     let held = held_in(Phase::Bake);
-    let mut operator = held.begin();
-    operator.signal(Signal::SIGKILL);
-    operator.wait();
+    killed(&held);
     let fleet = &held.fleet;
     assert_eq!(fleet.all_serve(), ["v2", "v1", "v1"]);
     let plan = fleet.newest_plan();
@@ -101,9 +104,7 @@ fn from_one_that_was_killed_after_the_canary() {
 #[test]
 fn from_one_that_was_killed_while_a_host_is_in_its_turn() {
     let held = held_in(Phase::Canary);
-    let mut operator = held.begin();
-    operator.signal(Signal::SIGKILL);
-    operator.wait();
+    killed(&held);
     let fleet = &held.fleet;
     let plan = fleet.newest_plan();
     fleet.release("v3", &[]);
@@ -160,9 +161,7 @@ fn from_one_that_conducts_it_after_all() {
 #[test]
 fn a_host_on_its_way_back_ends_that_first() {
     let held = held_in(Phase::WindUp);
-    let mut operator = held.begin();
-    operator.signal(Signal::SIGKILL);
-    operator.wait();
+    killed(&held);
     let fleet = &held.fleet;
     let plan = fleet.newest_plan();
     fleet.release("v3", &[]);
@@ -182,9 +181,7 @@ fn a_host_on_its_way_back_ends_that_first() {
 fn a_node_that_is_killed_meanwhile_is_in_one_plan_afterwards() {
     let mut held = held_in(Phase::Bake);
     for pause in [0, 20, 60, 120] {
-        let mut operator = held.begin();
-        operator.signal(Signal::SIGKILL);
-        operator.wait();
+        killed(&held);
         let plan = held.fleet.newest_plan();
         let mut taking = bob(&held.fleet, "v1", &["--take-over", &plan, "--patience", "4s"]).start();
         taking.stderr_line("web02 asked");
@@ -210,9 +207,7 @@ fn a_node_that_is_killed_meanwhile_is_in_one_plan_afterwards() {
 fn who_may_not_deploy_there_takes_nothing_over() {
     let held = Held::new(Fleet::new(&WEB), Phase::Bake);
     held.fleet.second_operator("bob");
-    let mut operator = held.begin();
-    operator.signal(Signal::SIGKILL);
-    operator.wait();
+    killed(&held);
     let fleet = &held.fleet;
     let plan = fleet.newest_plan();
     let refused = bob(fleet, "v1", &["--take-over", &plan]).run().code(1);
